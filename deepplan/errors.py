@@ -1,0 +1,43 @@
+"""Every error deepplan raises on purpose.
+
+Each message names the offending value and the remedy, so that a command line can print it as it is. All derive from
+`DeepPlanError`: catching that catches what deepplan itself refuses, and nothing that is a defect of ours.
+"""
+
+from __future__ import annotations
+
+
+class DeepPlanError(Exception):
+    """Base of all of deepplan's own errors."""
+
+
+class InvalidInputError(DeepPlanError, ValueError):
+    """An argument or a model input is not acceptable: wrong shape, dtype, device, or a number out of its range."""
+
+
+class UnknownNameError(InvalidInputError):
+    """A name (model, engine, policy, machine) that does not exist; the message lists those that do."""
+
+
+class DocumentError(DeepPlanError):
+    """A plan, profile, graph or weights file that cannot be read: truncated, edited by hand, or not one at all."""
+
+
+class MismatchError(DeepPlanError):
+    """A sound document that belongs to another model, machine or torch than the one at hand."""
+
+
+class ExportError(DeepPlanError):
+    """A model that cannot be turned into a graph; the message names the operator or the line."""
+
+
+class DeviceError(DeepPlanError):
+    """A device that is not there, named twice, or that failed."""
+
+
+class OutOfMemoryError(DeviceError):
+    """Not enough device or pinned host memory; the message says how much was asked for and how much there is."""
+
+
+class BuildError(DeepPlanError):
+    """The compiled core is missing or was built against another torch than the one installed."""
