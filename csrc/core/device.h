@@ -1,0 +1,138 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "core/device_id.h"
+
+namespace deepplan {
+
+// A point in a stream's order. Recording again replaces the point; whoever waited before keeps waiting for the old one.
+// An event that was never recorded counts as reached: query() is true, every wait on it returns at once.
+class Event {
+ public:
+  virtual ~Event() = default;
+  virtual DeviceId device() const = 0;
+  // Whether the last recorded point was reached.
+  virtual bool query() const = 0;
+  // Blocks the calling thread until the last recorded point was reached.
+  virtual void synchronize() const = 0;
+  // Milliseconds from `earlier` to this one. Both must be timed, recorded, reached, and of one device
+  // (InvalidArgument otherwise).
+  virtual double elapsed_ms_since(const Event& earlier) const = 0;
+};
+
+// Work in order. Every call returns before its work is done, except on a borrowed host stream (Device::borrow_stream).
+// Destroying a stream lets the work given to it run to its end; memory that work uses must outlive it.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual DeviceId device() const = 0;
+  // Work given after this starts only when the point last recorded in `event` was reached. The event may belong to
+  // another device of the same backend. No-op when it was never recorded: record first, then wait.
+  virtual void wait(const Event& event) = 0;
+  // Puts `event`, which must belong to this stream's device, behind all work given so far.
+  virtual void record(Event& event) = 0;
+  // Blocks the calling thread until all work given so far is done.
+  virtual void synchronize() = 0;
+  // CUDA: the cudaStream_t. Host: nullptr.
+  virtual void* native() const = 0;
+};
+
+// Owns a range of device memory. The destructor frees it at once: work that uses it must be done by then
+// (CUDA waits for it, the host device does not).
+class DeviceMemory {
+ public:
+  virtual ~DeviceMemory() = default;
+  virtual char* data() const = 0;
+  virtual std::size_t size_bytes() const = 0;
+  virtual DeviceId device() const = 0;
+};
+
+struct MemoryInfo {
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+};
+
+// How one device reaches another's memory.
+struct PeerLink {
+  bool access = false;          // copies and loads go straight to the peer
+  bool native_atomics = false;  // the link carries atomics: NVLink or the like, not plain PCIe
+  int performance_rank = 0;     // lower is faster; 0 where the backend does not say
+};
+
+// Events used to order work are cheaper than those that also carry a time.
+enum class EventKind { Ordering, Timed };
+
+// One device behind one interface: CUDA, or the host standing in for one. Every method may be called from any thread
+// and leaves the calling thread's current CUDA device as it was. Everything a device made must be destroyed before
+// its last owner lets go of it.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual DeviceId id() const = 0;
+  virtual std::string name() const = 0;
+
+  virtual std::unique_ptr<Stream> create_stream() = 0;
+  virtual std::unique_ptr<Event> create_event(EventKind kind = EventKind::Ordering) = 0;
+  // A view of the caller's stream, which must outlive it. CUDA: `native` is a cudaStream_t (null is the default
+  // stream). Host: `native` is ignored; work runs inline on the calling thread, wait() blocks it, record() completes
+  // at once. Host operators that run on the calling thread are thereby ordered like kernels on that stream.
+  virtual std::unique_ptr<Stream> borrow_stream(void* native) = 0;
+
+  // At least 512-byte aligned, contents undefined. OutOfMemory with the numbers when it does not fit. 0 bytes is legal.
+  virtual std::unique_ptr<DeviceMemory> allocate(std::size_t bytes) = 0;
+  virtual MemoryInfo memory_info() const = 0;
+
+  // The copies below are ordered on `stream`, which must be this device's. 0 bytes is a no-op.
+  // The source should be pinned: CUDA makes the call wait otherwise. It must stay as it is until the copy is done.
+  virtual void copy_from_host(void* dst, const void* src, std::size_t bytes, Stream& stream) = 0;
+  virtual void copy_to_host(void* dst, const void* src, std::size_t bytes, Stream& stream) = 0;
+  // From this device's memory into the peer's (which may be this device), over peer access when it is enabled, in the
+  // form a CUDA graph can capture. Costs nothing on a host device's link.
+  virtual void copy_to_peer(Device& peer, void* dst, const void* src, std::size_t bytes, Stream& stream) = 0;
+  virtual void fill(void* dst, unsigned char byte, std::size_t bytes, Stream& stream) = 0;
+
+  // The address through which this device reads `pinned` (memory of a PinnedArena) in place.
+  virtual const void* in_place_address(const void* pinned) const = 0;
+  // Waits on the calling thread as long as reading so many bytes in place takes on this device's link. CUDA: no-op, the
+  // hardware charges. Host: one latency plus the bytes, out of the budget that copies use. 0 bytes is a no-op.
+  virtual void charge_in_place_read(std::size_t bytes) = 0;
+
+  virtual PeerLink peer_link(const Device& peer) const = 0;
+  bool can_access_peer(const Device& peer) const { return peer_link(peer).access; }
+  // Lets this device read and write the peer's memory. Enabled already, or the device itself: no-op. DeviceError naming
+  // the pair when the hardware cannot.
+  virtual void enable_peer_access(Device& peer) = 0;
+  // "0000:1b:00.0" in lower case; empty where there is none.
+  virtual std::string pci_bus_id() const = 0;
+
+  // Blocks the calling thread until all work of this device is done.
+  virtual void synchronize() = 0;
+};
+
+// How many devices of a backend there are. CUDA counts 0 in a build without CUDA and on a machine without a driver or
+// GPU; never throws for that.
+int device_count(Backend backend);
+// Why device_count(backend) is 0, in words; empty when it is not.
+std::string unavailable_reason(Backend backend);
+
+// The device with this id; the same object while anyone holds it. InvalidArgument, saying how many there are, for an
+// index out of range.
+std::shared_ptr<Device> open_device(DeviceId id);
+
+// What the host devices pretend to be.
+struct HostDeviceSettings {
+  int count = 4;
+  double link_gbps = 4.0;         // 10^9 bytes a second, each device's own
+  double link_latency_us = 10.0;  // once a copy or in-place read
+  std::size_t memory_bytes = std::size_t{16} << 30;
+};
+
+// For devices opened from now on; those that are open stay as they are, and are no longer handed out by open_device.
+// InvalidArgument for a count below 1, a rate not above 0, a negative latency or no memory.
+void set_host_devices(const HostDeviceSettings& settings);
+HostDeviceSettings host_device_settings();
+
+}  // namespace deepplan

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+namespace deepplan {
+
+// One mapping of host memory; destroying it unpins and unmaps. What is behind it is the arena's only seam: anonymous
+// memory now, a mapping that another process keeps alive when an engine has to survive a restart.
+class PinnedSegment {
+ public:
+  virtual ~PinnedSegment() = default;
+  virtual char* data() const = 0;
+  virtual std::size_t size_bytes() const = 0;
+};
+
+// Makes segments. Throws OutOfMemory when the system refuses.
+using PinnedBacking = std::function<std::unique_ptr<PinnedSegment>(std::size_t bytes)>;
+
+// Anonymous memory on huge pages where the system has them, touched by up to 8 threads, then registered once with CUDA
+// (portable and mapped) when this process has a GPU; ordinary memory otherwise.
+PinnedBacking anonymous_backing();
+
+struct PinnedArenaOptions {
+  std::size_t segment_bytes = std::size_t{1} << 30;  // a larger request gets a segment of its own size
+  std::size_t step_bytes = std::size_t{64} << 20;    // segments are multiples of this, as small as the need so far
+  std::size_t limit_bytes = 0;                       // for all segments together; 0: no limit but the system's
+  PinnedBacking backing = anonymous_backing();
+};
+
+struct PinnedArenaStats {
+  std::size_t reserved_bytes = 0;  // mapped and pinned
+  std::size_t used_bytes = 0;      // in live blocks, rounding included
+  std::size_t segments = 0;
+};
+
+struct PinnedArenaState;
+
+// Owns a range of an arena and gives it back when destroyed; may outlive the arena. Work that reads it must be done by
+// then. Empty after being moved from: data() is null.
+class PinnedBlock {
+ public:
+  PinnedBlock() = default;
+  PinnedBlock(PinnedBlock&&) noexcept = default;
+  PinnedBlock& operator=(PinnedBlock&&) noexcept = default;
+  char* data() const { return range_.get(); }
+  std::size_t size_bytes() const { return size_bytes_; }
+
+ private:
+  friend class PinnedArena;
+  struct Release {
+    std::shared_ptr<PinnedArenaState> state;
+    void operator()(char* data) const noexcept;
+  };
+  std::unique_ptr<char, Release> range_;
+  std::size_t size_bytes_ = 0;
+};
+
+// Page-locked host memory for weights, in few large segments, because pinning small blocks costs more than loading
+// them. Thread-safe. Blocks are 512-byte aligned, never straddle two segments, and freed space is used again.
+class PinnedArena {
+ public:
+  explicit PinnedArena(PinnedArenaOptions options = {});
+
+  // Contents undefined (zero, or what an earlier block left). OutOfMemory with asked, reserved, used and limit.
+  PinnedBlock allocate(std::size_t bytes);
+  // Makes sure that so many bytes are reserved in all, used or not. OutOfMemory as allocate; no-op when they are.
+  void reserve(std::size_t bytes);
+  // Unpins and unmaps the segments that hold no block.
+  void trim();
+  // The limit from now on; what is reserved stays even when it is above. 0: none.
+  void set_limit(std::size_t limit_bytes);
+  PinnedArenaStats stats() const;
+
+ private:
+  std::shared_ptr<PinnedArenaState> state_;
+};
+
+// The process's one arena, made when first asked for and never destroyed: the driver may be gone by then.
+PinnedArena& process_arena();
+
+}  // namespace deepplan

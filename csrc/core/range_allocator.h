@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+namespace deepplan {
+
+// Hands out ranges of [0, size): best fit, lowest offset among equals; a freed range merges with its free neighbours.
+// Knows offsets only, never touches memory. Not thread-safe: the owner of the memory holds the lock.
+class RangeAllocator {
+ public:
+  // Offsets are multiples of `alignment_bytes`, a power of two (InvalidArgument otherwise); lengths are rounded up to
+  // it, and a length of 0 takes one unit so that every live range has an offset of its own.
+  explicit RangeAllocator(std::size_t size_bytes, std::size_t alignment_bytes = 512);
+
+  // The offset of a new range, or nothing when no free range is long enough.
+  std::optional<std::size_t> allocate(std::size_t bytes);
+  // Gives a range back. InvalidArgument when none begins at `offset` (given back twice).
+  void release(std::size_t offset);
+
+  // The length of the free range that allocate(bytes) would cut, or nothing: to choose among several allocators.
+  std::optional<std::size_t> best_fit_bytes(std::size_t bytes) const;
+  std::size_t size_bytes() const { return size_bytes_; }
+  std::size_t used_bytes() const { return used_bytes_; }
+  std::size_t largest_free_bytes() const;
+  // The length set aside for the live range at `offset`, rounding included.
+  std::size_t range_bytes(std::size_t offset) const;
+  bool empty() const { return live_.empty(); }
+
+ private:
+  std::size_t rounded(std::size_t bytes) const;
+
+  std::size_t size_bytes_;
+  std::size_t alignment_bytes_;
+  std::size_t used_bytes_ = 0;
+  std::map<std::size_t, std::size_t> free_;                     // offset -> length
+  std::set<std::pair<std::size_t, std::size_t>> free_by_size_;  // (length, offset)
+  std::map<std::size_t, std::size_t> live_;                     // offset -> length
+};
+
+}  // namespace deepplan

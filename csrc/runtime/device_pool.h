@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "core/device.h"
+
+namespace deepplan {
+
+struct DevicePoolStats {
+  std::size_t reserved_bytes = 0;  // taken from the device
+  std::size_t used_bytes = 0;      // in live blocks, rounding included
+  std::size_t budget_bytes = 0;    // 0: unlimited
+  std::size_t segments = 0;
+};
+
+struct DevicePoolState;
+
+// Owns a range of a pool's memory and gives it back when destroyed; may outlive the pool. Empty after being moved
+// from.
+class DeviceBlock {
+ public:
+  DeviceBlock() = default;
+  DeviceBlock(DeviceBlock&&) noexcept = default;
+  DeviceBlock& operator=(DeviceBlock&& other) noexcept;
+  ~DeviceBlock();
+
+  char* data() const;
+  std::size_t size_bytes() const;
+  // What used this memory before and may not be done: wait for all of it before the first write (Loader::begin takes
+  // it as it is). Empty for fresh memory.
+  const std::vector<std::shared_ptr<Event>>& last_uses() const;
+  // The event behind the last work that uses this block; whoever gets the memory next waits for it. Replaces the one
+  // given before. It must not be recorded again after the block is released. Without one, the work must be done when
+  // the block is released.
+  void set_last_use(std::shared_ptr<Event> event);
+
+ private:
+  friend class DevicePool;
+  struct Range;
+  explicit DeviceBlock(std::unique_ptr<Range> range);
+  std::unique_ptr<Range> range_;
+};
+
+// Device memory for weights, kept when it is given back, because the driver's allocation calls are slow and wait for
+// the whole device. Thread-safe.
+class DevicePool {
+ public:
+  // Budget 0: whatever the device has. Segments are multiples of `segment_bytes` (the same for a larger request).
+  explicit DevicePool(std::shared_ptr<Device> device, std::size_t budget_bytes = 0,
+                      std::size_t segment_bytes = std::size_t{2} << 20);
+
+  // 512-byte aligned, from a segment that has room; a new segment only when none has. When a new one would break the
+  // budget or the device has no room, empty segments are returned to the device first. OutOfMemory with asked, used,
+  // reserved, budget and what the device has free. Never waits for work unless it returns segments.
+  DeviceBlock allocate(std::size_t bytes);
+  // Returns the segments without a live block to the device, after waiting for their last uses.
+  void trim();
+  // From now on; what is reserved above it stays until it is free and trimmed. 0: unlimited.
+  void set_budget(std::size_t budget_bytes);
+  DevicePoolStats stats() const;
+  Device& device() const;
+
+ private:
+  std::shared_ptr<DevicePoolState> state_;
+};
+
+}  // namespace deepplan

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "core/device.h"
+
+namespace deepplan {
+
+struct LinksOptions {
+  int slots = 4;                                  // staging buffers of each helper
+  std::size_t slot_bytes = std::size_t{8} << 20;  // a group travels over a helper in pieces of at most this
+};
+
+// The ways from host memory into one target device. Link 0 is the target's own; link k > 0 is helper k-1's link, whose
+// pieces are staged in a ring of buffers there and forwarded by peer copies.
+// Separate load and hop streams and a ring keep the helper's link busy while pieces are forwarded.
+// Used by one thread at a time; may be shared by the loaders of several models.
+class Links {
+ public:
+  // Enables peer access between each helper and the target. DeviceError naming the pair when it is impossible,
+  // InvalidArgument for a device named twice, OutOfMemory when a ring does not fit.
+  Links(std::shared_ptr<Device> target, std::vector<std::shared_ptr<Device>> helpers, LinksOptions options = {});
+  // Waits for everything sent.
+  ~Links();
+  Links(const Links&) = delete;
+  Links& operator=(const Links&) = delete;
+
+  int count() const { return static_cast<int>(links_.size()); }
+  Device& target() const { return *target_; }
+  // The device whose link this is.
+  Device& device(int link) const;
+  std::size_t slot_bytes() const { return options_.slot_bytes; }
+
+  // The stream on which this link reads host memory.
+  Stream& load_stream(int link) const;
+  // The stream on which this link writes into the target: the load stream of link 0, a helper's hop stream.
+  Stream& write_stream(int link) const;
+
+  // Puts one copy of host memory into the target on the way. At most slot_bytes on a helper. Arrived when the write
+  // stream's work is done; order on one link is the order of the calls.
+  void send(int link, char* target_dst, const char* pinned_src, std::size_t bytes);
+
+ private:
+  struct Slot;
+  struct Link;
+  std::shared_ptr<Device> target_;
+  LinksOptions options_;
+  std::vector<std::unique_ptr<Link>> links_;
+};
+
+}  // namespace deepplan

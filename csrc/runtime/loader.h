@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/device.h"
+#include "runtime/host_weights.h"
+#include "runtime/links.h"
+#include "runtime/plan.h"
+
+namespace deepplan {
+
+// When a group was on its way, in ms after a reference event of the target.
+struct GroupTimes {
+  double start_ms = 0;
+  double end_ms = 0;
+};
+
+// Issues the copies of a model's cold starts, group by group as its plan says. It never waits: the executor's thread
+// issues a little, launches a kernel, and waits (on its stream) for the groups its steps need. One thread at a time.
+//   loader.begin(block.data(), block.last_uses()); loader.issue(8);
+//   for each step: if its group is new: stream.wait(loader.require(group)); run it; loader.issue(2);
+//   loader.finish();
+class Loader {
+ public:
+  // Borrows links and weights, which must outlive it; both must match the plan (see validate).
+  Loader(Links& links, const HostWeights& weights, const ExecutionPlan& plan);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  // Starts a cold start into [device_base, device_base + loaded_bytes) of the target. No byte is written there before
+  // the points recorded in `after` (the last uses of that memory) are reached; null entries are skipped. Issues no
+  // copy. What an earlier cold start had not issued yet is dropped.
+  void begin(char* device_base, std::span<const std::shared_ptr<Event>> after = {});
+
+  // Issues the next `pieces` copies, in an order that keeps every link fed and the groups of each link in order.
+  // Returns whether any is left. No-op when none is.
+  bool issue(std::size_t pieces);
+
+  // Makes sure that this group's copies were issued (with all that come before them in the order) and returns the event
+  // that is reached when the group is in the target's memory. Valid until the next begin. InvalidArgument before the
+  // first begin or for a group that is not there.
+  const Event& require(int group);
+
+  // Issues everything left. Does not wait for it.
+  void finish() { issue(piece_count()); }
+  // Blocks the calling thread until everything issued so far has arrived.
+  void synchronize();
+
+  std::size_t piece_count() const { return pieces_.size(); }
+  std::size_t issued_count() const { return next_; }
+  int group_count() const { return static_cast<int>(groups_.size()); }
+
+  // Whether the cold starts begun after this record when each group travels. Costs two events a group.
+  void set_timed(bool timed);
+  // When each group of the last cold start began and had arrived; `reference` is a timed event of the target, recorded.
+  // Everything must have been issued (InvalidArgument otherwise); waits for it to arrive.
+  std::vector<GroupTimes> group_times_ms(const Event& reference) const;
+
+ private:
+  struct Piece {
+    int group;
+    std::size_t offset;
+    std::size_t bytes;
+    bool first;
+    bool last;
+  };
+  struct Group {
+    int link;
+    std::unique_ptr<Event> ready;
+    std::unique_ptr<Event> departed;  // on the link's device, for a helper's start time
+    std::unique_ptr<Event> start;     // timed, on the target
+    std::unique_ptr<Event> end;
+  };
+  void issue_piece(const Piece& piece);
+  void order_pieces(const ExecutionPlan& plan);
+  void mark_start(Group& group);
+  void mark_end(Group& group);
+
+  Links* links_;
+  const HostWeights* weights_;
+  std::vector<Piece> pieces_;  // in the order of issue
+  std::vector<Group> groups_;
+  std::vector<bool> issued_;                            // one a group
+  std::vector<std::unique_ptr<Stream>> clock_streams_;  // one a helper link, on the target; only when timed
+  char* device_base_ = nullptr;
+  std::size_t next_ = 0;
+  bool begun_ = false;
+  bool timed_ = false;
+  bool timing_ = false;  // this cold start is timed
+};
+
+}  // namespace deepplan
