@@ -1,0 +1,72 @@
+# DEEPPLAN_CUDA = AUTO | ON | OFF, as a cache entry or an environment variable. Defines the target deepplan_cuda.
+#
+# Only the runtime's headers and its static library are needed, no compiler for device code: so the files that a CUDA
+# torch from a package index brings along do where there is no toolkit.
+set(cuda_wanted AUTO)
+if(NOT "$ENV{DEEPPLAN_CUDA}" STREQUAL "")
+  set(cuda_wanted "$ENV{DEEPPLAN_CUDA}")
+endif()
+if(NOT "${DEEPPLAN_CUDA}" STREQUAL "")
+  set(cuda_wanted "${DEEPPLAN_CUDA}")
+endif()
+string(TOUPPER "${cuda_wanted}" cuda_wanted)
+if(NOT cuda_wanted MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "deepplan: DEEPPLAN_CUDA is '${cuda_wanted}': it must be AUTO, ON or OFF")
+endif()
+
+set(oldest_cuda 12.0)
+add_library(deepplan_cuda INTERFACE)
+set(DEEPPLAN_CUDA_FOUND FALSE)
+set(DEEPPLAN_CUDA_SUPPORT "none (host device only)")
+
+# Sets `found` to the version in the headers of `include_dir`, empty if they or `library` are missing or too old.
+function(deepplan_cuda_version include_dir library found)
+  set(${found} "" PARENT_SCOPE)
+  if(EXISTS "${include_dir}/cuda_runtime_api.h" AND EXISTS "${library}")
+    file(STRINGS "${include_dir}/cuda_runtime_api.h" line REGEX "^#define CUDART_VERSION +[0-9]+")
+    string(REGEX MATCH "[0-9]+$" number "${line}")
+    math(EXPR major "${number} / 1000")
+    math(EXPR minor "${number} % 1000 / 10")
+    if(NOT "${major}.${minor}" VERSION_LESS oldest_cuda)
+      set(${found} "${major}.${minor}" PARENT_SCOPE)
+    endif()
+  endif()
+endfunction()
+
+macro(deepplan_use_cuda description include_dir library)
+  deepplan_cuda_version("${include_dir}" "${library}" cuda_version)
+  if(cuda_version AND NOT DEEPPLAN_CUDA_FOUND)
+    set(DEEPPLAN_CUDA_FOUND TRUE)
+    set(DEEPPLAN_CUDA_SUPPORT "${cuda_version}, ${description}")
+    target_include_directories(deepplan_cuda SYSTEM INTERFACE "${include_dir}")
+    target_link_libraries(deepplan_cuda INTERFACE "${library}" Threads::Threads ${CMAKE_DL_LIBS} rt)
+    target_compile_definitions(deepplan_cuda INTERFACE DEEPPLAN_WITH_CUDA=1)
+  endif()
+endmacro()
+
+if(NOT cuda_wanted STREQUAL "OFF")
+  if(NOT CUDAToolkit_ROOT AND DEFINED ENV{CUDA_HOME})
+    set(CUDAToolkit_ROOT "$ENV{CUDA_HOME}")
+  endif()
+  find_package(CUDAToolkit QUIET)
+  if(CUDAToolkit_FOUND)
+    foreach(include_dir IN LISTS CUDAToolkit_INCLUDE_DIRS)
+      deepplan_use_cuda("toolkit at ${include_dir}" "${include_dir}" "${CUDA_cudart_static_LIBRARY}")
+    endforeach()
+  endif()
+  if(DEEPPLAN_TORCH_FOUND)
+    file(GLOB torch_cuda_dirs "${torch_dir}/../nvidia/cu[0-9]*" "${torch_dir}/../nvidia/cuda_runtime")
+    foreach(dir IN LISTS torch_cuda_dirs)
+      get_filename_component(dir "${dir}" ABSOLUTE)
+      deepplan_use_cuda("brought by torch at ${dir}" "${dir}/include" "${dir}/lib/libcudart_static.a")
+    endforeach()
+  endif()
+endif()
+
+if(cuda_wanted STREQUAL "ON" AND NOT DEEPPLAN_CUDA_FOUND)
+  message(FATAL_ERROR
+    "deepplan: DEEPPLAN_CUDA=ON, but there is no CUDA ${oldest_cuda} or newer: neither a toolkit (looked on PATH, in "
+    "CUDA_HOME and in /usr/local/cuda) nor the files that a CUDA torch brings along (torch: ${DEEPPLAN_TORCH_VERSION}). "
+    "Install the CUDA toolkit and point CUDA_HOME at it, or install a CUDA build of torch, or set DEEPPLAN_CUDA=OFF.")
+endif()
+message(STATUS "deepplan: CUDA support: ${DEEPPLAN_CUDA_SUPPORT}")
