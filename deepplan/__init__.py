@@ -7,6 +7,7 @@ neither torch nor the compiled runtime.
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from deepplan.planning.timeline import Timeline
 
 __version__ = "0.1.0"
+
+# Python started in the source folder finds this package there, without its compiled part: take that part from where
+# deepplan is installed.
+__path__ = pkgutil.extend_path(__path__, __name__)
 
 __all__ = [
     "BuildError",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deepplan.errors import BuildError
 
-REINSTALL = "install deepplan again from its source folder: pip install --force-reinstall --no-deps ."
+REINSTALL = "install deepplan again from its source folder: pip install --no-deps ."
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ def built_with() -> BuiltWith:
 
 
 def check_build() -> None:
-    """Imports torch and raises BuildError unless it is the version, local part included, that deepplan was built with."""
+    """Imports torch; raises BuildError unless it is the version, local part included, of the build."""
     built = built_with()
     try:
         import torch
     except ImportError as error:
-        raise BuildError(f"torch cannot be imported ({error}). Install torch {built.torch_version}, or {REINSTALL}") from error
+        raise BuildError(f"torch {built.torch_version} is needed and cannot be imported: {error}") from error
     if str(torch.__version__) != built.torch_version:
         raise BuildError(
             f"deepplan was built against torch {built.torch_version}, but torch {torch.__version__} is installed. "

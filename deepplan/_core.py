@@ -11,4 +11,4 @@ from deepplan._build_check import check_build
 
 check_build()
 
-from deepplan._native import *  # noqa: E402,F403
+from deepplan._native import *  # noqa: E402, F403

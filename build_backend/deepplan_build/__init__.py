@@ -16,12 +16,12 @@ from deepplan_build import target_torch
 ConfigSettings = Mapping[str, "str | list[str]"] | None
 
 UV_REMEDY = (
-    "deepplan: uv hides the installed torch from the build, so deepplan could be built against another one. Build without "
-    "isolation instead:\n"
+    "deepplan: uv hides the installed torch from the build, so deepplan could be built against another one. "
+    "Build without isolation instead:\n"
     "  uv pip install torch scikit-build-core pybind11 cmake ninja\n"
     "  uv pip install --no-build-isolation ."
 )
-NO_TORCH = "deepplan: there is no torch to build against. Get one first (pip install torch), or leave build isolation on"
+NO_TORCH = "deepplan: there is no torch to build against. Get one first: pip install torch"
 
 
 def _settings(config_settings: ConfigSettings) -> dict[str, str | list[str]]:
@@ -61,7 +61,7 @@ def _torch_requirement() -> list[str]:
 
 
 def get_requires_for_build_wheel(config_settings: ConfigSettings = None) -> list[str]:
-    """What the build needs beside pyproject.toml's list: cmake and ninja where missing, torch where the target has none."""
+    """What the build needs beside pyproject.toml's list: cmake and ninja, torch, each only where it is missing."""
     from scikit_build_core import build
 
     return [*build.get_requires_for_build_wheel(_settings(config_settings)), *_torch_requirement()]

@@ -63,8 +63,8 @@ def read(directory: Path) -> Torch:
     if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         raise UnusableTorchError(
-            f"deepplan: torch {version} at {directory} is too old: deepplan needs {oldest} or newer and does not replace "
-            f"an installed torch by itself. Update it first: pip install --upgrade 'torch>={oldest}'"
+            f"deepplan: torch {version} at {directory} is too old: deepplan needs {oldest} or newer and does not "
+            f"replace an installed torch by itself. Update it first: pip install --upgrade 'torch>={oldest}'"
         )
     if not (directory / "include" / "ATen" / "ATen.h").is_file():
         raise UnusableTorchError(
