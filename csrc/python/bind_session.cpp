@@ -1,0 +1,82 @@
+// torch's casters first: they must be seen before pybind11's generic ones.
+#include <torch/csrc/utils/pybind.h>
+//
+#include <pybind11/stl.h>
+
+#include "core/error.h"
+#include "core/pinned_arena.h"
+#include "python/bindings.h"
+#include "torch/session.h"
+
+namespace py = pybind11;
+
+namespace deepplan {
+namespace {
+
+ExecutionPlan to_plan(const std::vector<bool>& loads, std::vector<int> groups, std::vector<int> routes) {
+  ExecutionPlan plan{.placement = {}, .group = std::move(groups), .route = std::move(routes)};
+  for (const bool load : loads) plan.placement.push_back(load ? Placement::Load : Placement::DirectHostAccess);
+  return plan;
+}
+
+// Results are tensors, and in a few models numbers computed from sizes.
+py::object to_python(const c10::IValue& value) {
+  if (value.isTensor()) return py::cast(value.toTensor());
+  if (value.isBool()) return py::bool_(value.toBool());
+  if (value.isInt()) return py::int_(value.toInt());
+  if (value.isDouble()) return py::float_(value.toDouble());
+  if (value.isString()) return py::str(value.toStringRef());
+  if (value.isNone()) return py::none();
+  throw Error("a model cannot return a " + value.tagKind());
+}
+
+}  // namespace
+
+void bind_session(py::module_& module) {
+  py::class_<ExecutionPlan>(module, "ExecutionPlan")
+      .def(py::init(&to_plan), py::arg("loads"), py::arg("groups"), py::arg("routes"));
+  py::class_<LayerTimes>(module, "LayerTimes")
+      .def_readonly("start_ms", &LayerTimes::start_ms)
+      .def_readonly("end_ms", &LayerTimes::end_ms);
+  py::class_<GroupTimes>(module, "GroupTimes")
+      .def_readonly("start_ms", &GroupTimes::start_ms)
+      .def_readonly("end_ms", &GroupTimes::end_ms);
+  py::class_<RunTimes>(module, "RunTimes")
+      .def_readonly("cold", &RunTimes::cold)
+      .def_readonly("total_ms", &RunTimes::total_ms)
+      .def_readonly("layers", &RunTimes::layers)
+      .def_readonly("groups", &RunTimes::groups);
+
+  using NoGil = py::call_guard<py::gil_scoped_release>;
+  py::class_<Session>(module, "Session")
+      .def(py::init([](std::string name, std::shared_ptr<Program> program, std::shared_ptr<SharedLinks> links,
+                       ExecutionPlan plan) {
+             return std::make_unique<Session>(std::move(name), std::move(program), std::move(links), process_arena(),
+                                              std::move(plan));
+           }),
+           py::arg("name"), py::arg("program"), py::arg("links"), py::arg("plan"), NoGil())
+      .def("storage_bytes", &Session::storage_bytes, py::arg("storage"))
+      .def(
+          "run",
+          [](Session& session, std::vector<at::Tensor> inputs) {
+            std::vector<c10::IValue> values;
+            {
+              const py::gil_scoped_release released;
+              values = session.run(std::move(inputs));
+            }
+            py::list outputs(values.size());
+            for (std::size_t i = 0; i < values.size(); ++i) outputs[i] = to_python(values[i]);
+            return outputs;
+          },
+          py::arg("inputs"))
+      .def("evict", &Session::evict, py::arg("poison") = false, NoGil())
+      .def("rebind", &Session::rebind, py::arg("plan"), NoGil())
+      .def("set_timed", &Session::set_timed, py::arg("timed"), NoGil())
+      .def("last_times", &Session::last_times, NoGil())
+      .def("drop_wait", &Session::drop_wait, py::arg("group"))
+      .def_property_readonly("is_resident", &Session::is_resident)
+      .def_property_readonly("loaded_bytes", [](const Session& session) { return session.layout().loaded_bytes; })
+      .def_property_readonly("total_bytes", [](const Session& session) { return session.layout().total_bytes; });
+}
+
+}  // namespace deepplan

@@ -1,0 +1,68 @@
+// What happens around the layers of a run: waiting for weights, issuing copies, taking times.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/device.h"
+#include "runtime/loader.h"
+#include "runtime/plan.h"
+#include "torch/executor.h"
+
+namespace deepplan {
+
+struct LayerTimes {
+  double start_ms = 0;  // after the wait for its weights
+  double end_ms = 0;
+};
+
+// Events around every layer that began a new wait, and behind every layer, all after one reference.
+class LayerClock {
+ public:
+  LayerClock(Device& device, std::size_t layers);
+
+  void begin(Stream& stream);                   // puts the reference
+  void start_layer(int layer, Stream& stream);  // only after a wait: elsewhere a layer starts where the last one ends
+  void end_layer(int layer, Stream& stream);
+
+  const Event& reference() const { return *reference_; }
+  // Waits for the last layer.
+  std::vector<LayerTimes> times_ms() const;
+
+ private:
+  std::unique_ptr<Event> reference_;
+  std::vector<std::unique_ptr<Event>> starts_;
+  std::vector<std::unique_ptr<Event>> ends_;
+  std::vector<bool> waited_;
+};
+
+// A warm run waits for nothing.
+class WarmHook : public LayerHook {
+ public:
+  WarmHook(Stream& stream, LayerClock* clock) : stream_(stream), clock_(clock) {}
+  void before_layer(int) override {}
+  void after_layer(int layer) override {
+    if (clock_ != nullptr) clock_->end_layer(layer, stream_);
+  }
+
+ protected:
+  Stream& stream_;
+  LayerClock* clock_;  // null when nobody wants times
+};
+
+// A cold run waits once a group, at the first layer that needs it, and issues copies between launches so that neither
+// the copy engines nor the first kernels wait for the host.
+class ColdHook : public WarmHook {
+ public:
+  ColdHook(Stream& stream, LayerClock* clock, Loader& loader, const ExecutionPlan& plan, int dropped_wait)
+      : WarmHook(stream, clock), loader_(loader), plan_(plan), dropped_wait_(dropped_wait) {}
+  void before_layer(int layer) override;
+
+ private:
+  Loader& loader_;
+  const ExecutionPlan& plan_;
+  int dropped_wait_;  // a group whose wait is left out, -1 for none: lets a test see that its absence is seen
+  int waited_group_ = -1;
+};
+
+}  // namespace deepplan

@@ -1,0 +1,226 @@
+#include "torch/session.h"
+
+#include <ATen/ops/from_blob.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/Exception.h>
+
+#include <atomic>
+#include <utility>
+
+#include "core/error.h"
+#include "torch/value_conversion.h"
+
+namespace deepplan {
+namespace {
+
+// Residency knows models by name; two sessions of one model are two residents.
+std::string unique_name(const std::string& name) {
+  static std::atomic<std::uint64_t> count{0};
+  return name + "#" + std::to_string(count++);
+}
+
+std::unique_ptr<Stream> current_stream(Device& device, c10::Device target) {
+  if (target.is_cpu()) return device.borrow_stream(nullptr);
+  const c10::impl::VirtualGuardImpl guard(target.type());
+  return device.borrow_stream(guard.getStream(target).native_handle());
+}
+
+std::string describe(at::IntArrayRef shape, const std::string& dtype) {
+  std::string text = dtype + "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+}  // namespace
+
+ModelWeights model_weights(const Graph& graph) {
+  ModelWeights weights{.tensor_bytes = graph.storage_bytes, .layer_tensors = {}};
+  for (const Layer& layer : graph.layers) weights.layer_tensors.push_back(layer.storages);
+  return weights;
+}
+
+Session::Session(std::string name, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links,
+                 PinnedArena& arena, ExecutionPlan plan)
+    : name_(unique_name(name)),
+      program_(std::move(program)),
+      links_(std::move(links)),
+      arena_(arena),
+      plan_(std::move(plan)) {
+  const ModelWeights weights = model_weights(program_->graph());
+  validate(plan_, weights, links_->links.count());
+  host_ = std::make_unique<HostWeights>(arena_, lay_out(weights, plan_));
+  bind();
+}
+
+Session::~Session() {
+  try {
+    links_->target->device->synchronize();
+    if (loader_) loader_->synchronize();
+    links_->target->residency.evict(name_);
+  } catch (const std::exception&) {
+    // A failed device is reported by the next call that uses it; there is nobody to tell here.
+  }
+}
+
+void Session::bind() {
+  Device& device = *links_->target->device;
+  // The mapped address differs from the host's only in type where the driver unifies addresses, as it does here.
+  auto* in_place_base = const_cast<char*>(static_cast<const char*>(device.in_place_address(host_->data())));
+  weights_ = std::make_unique<WeightTable>(*program_, plan_, host_->layout(), in_place_base);
+  loader_ = std::make_unique<Loader>(links_->links, *host_, plan_);
+  loader_->set_timed(clock_ != nullptr);
+  has_times_ = false;
+}
+
+at::Tensor Session::storage_bytes(int storage) const {
+  const auto bytes = static_cast<int64_t>(program_->graph().storage_bytes.at(storage));
+  return at::for_blob(host_->data(storage), {bytes}).options(at::kByte).target_device(at::kCPU).make_tensor();
+}
+
+std::vector<at::Tensor> Session::accept(std::vector<at::Tensor> inputs) const {
+  const std::vector<InputSpec>& specs = program_->graph().inputs;
+  if (inputs.size() != specs.size()) {
+    throw InvalidArgument("the model takes " + std::to_string(specs.size()) + " tensors, not " +
+                          std::to_string(inputs.size()));
+  }
+  const c10::Device target = program_->target();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    at::Tensor& input = inputs[i];
+    const InputSpec& spec = specs[i];
+    if (input.sizes() != at::IntArrayRef(spec.shape) || input.scalar_type() != scalar_type_from_name(spec.dtype)) {
+      throw InvalidArgument("input " + spec.name + " is " +
+                            describe(input.sizes(), c10::toString(input.scalar_type())) + "; this plan is for " +
+                            describe(spec.shape, spec.dtype) + ": plan the model for this signature too");
+    }
+    if (input.device() != target && !input.device().is_cpu()) {
+      throw InvalidArgument("input " + spec.name + " is on " + input.device().str() + "; the model runs on " +
+                            target.str() + ": move it there or to the CPU");
+    }
+    input = input.detach();
+    if (input.device() != target) input = input.to(target, /*non_blocking=*/true);
+  }
+  return inputs;
+}
+
+std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
+  const std::scoped_lock lock(mutex_);
+  Target& target = *links_->target;
+  const c10::OptionalDeviceGuard guard(program_->target().is_cpu() ? std::nullopt
+                                                                   : std::make_optional(program_->target()));
+  inputs = accept(std::move(inputs));
+  const std::unique_ptr<Stream> stream = current_stream(*target.device, program_->target());
+  ResidencyLease lease = target.residency.acquire(name_, host_->layout().loaded_bytes);
+  if (!lease.was_loaded() || last_use_ == nullptr) last_use_ = target.device->create_event();
+  try {
+    std::vector<c10::IValue> outputs = run_with(lease, inputs, *stream);
+    lease.mark_loaded();
+    stream->record(*last_use_);
+    lease.set_last_use(last_use_);
+    return outputs;
+  } catch (const c10::OutOfMemoryError& error) {
+    loader_->synchronize();
+    target.device->synchronize();
+    throw OutOfMemory("activations do not fit: " + std::string(error.what_without_backtrace()));
+  } catch (const c10::Error& error) {
+    loader_->synchronize();
+    target.device->synchronize();
+    throw Error(std::string("an operator failed: ") + error.what_without_backtrace());
+  } catch (...) {
+    loader_->synchronize();  // the lease gives the memory back: nothing may still be on its way into it
+    throw;
+  }
+}
+
+std::vector<c10::IValue> Session::run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs,
+                                           Stream& stream) {
+  weights_->set_device_base(lease.data());
+  if (clock_) clock_->begin(stream);
+  const bool is_cold = !lease.was_loaded();
+  std::vector<c10::IValue> outputs;
+  if (is_cold) {
+    const std::scoped_lock links_lock(links_->mutex);
+    loader_->begin(lease.data(), lease.last_uses());
+    ColdHook hook(stream, clock_.get(), *loader_, plan_, dropped_wait_);
+    outputs = execute(*program_, *weights_, inputs, hook, *links_->target->device);
+    loader_->finish();
+  } else {
+    for (const std::shared_ptr<Event>& event : lease.last_uses()) {
+      if (event) stream.wait(*event);  // the model may have been brought in on another stream
+    }
+    WarmHook hook(stream, clock_.get());
+    outputs = execute(*program_, *weights_, inputs, hook, *links_->target->device);
+  }
+  last_was_cold_ = is_cold;
+  has_times_ = clock_ != nullptr;
+  keep_outputs(outputs, lease.data());
+  return outputs;
+}
+
+// A result that is a view of a weight would change when the memory goes to another model.
+void Session::keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const {
+  const WeightLayout& layout = host_->layout();
+  const auto lies_in = [](const char* address, const char* base, std::size_t bytes) {
+    return base != nullptr && address >= base && address < base + bytes;
+  };
+  for (c10::IValue& output : outputs) {
+    if (!output.isTensor() || !output.toTensor().defined()) continue;
+    const auto* address = static_cast<const char*>(output.toTensor().const_data_ptr());
+    if (lies_in(address, device_base, layout.loaded_bytes) || lies_in(address, host_->data(), layout.total_bytes)) {
+      output = output.toTensor().clone();
+    }
+  }
+}
+
+bool Session::evict(bool poison) {
+  const std::scoped_lock lock(mutex_);
+  Target& target = *links_->target;
+  if (poison && target.residency.contains(name_)) {
+    ResidencyLease lease = target.residency.acquire(name_, host_->layout().loaded_bytes);
+    if (lease.was_loaded()) {
+      const std::unique_ptr<Stream> stream = target.device->create_stream();
+      for (const std::shared_ptr<Event>& event : lease.last_uses()) {
+        if (event) stream->wait(*event);
+      }
+      target.device->fill(lease.data(), 0xff, host_->layout().loaded_bytes, *stream);
+      stream->synchronize();
+      lease.mark_loaded();
+    }
+  }
+  return target.residency.evict(name_);
+}
+
+bool Session::is_resident() const {
+  const std::scoped_lock lock(mutex_);
+  return links_->target->residency.contains(name_);
+}
+
+void Session::rebind(ExecutionPlan plan) {
+  const std::scoped_lock lock(mutex_);
+  const ModelWeights weights = model_weights(program_->graph());
+  validate(plan, weights, links_->links.count());
+  links_->target->device->synchronize();
+  loader_->synchronize();
+  links_->target->residency.evict(name_);
+  host_->relayout(lay_out(weights, plan));
+  plan_ = std::move(plan);
+  bind();
+}
+
+void Session::set_timed(bool timed) {
+  const std::scoped_lock lock(mutex_);
+  clock_ = timed ? std::make_unique<LayerClock>(*links_->target->device, program_->graph().layers.size()) : nullptr;
+  loader_->set_timed(timed);
+  has_times_ = false;
+}
+
+std::optional<RunTimes> Session::last_times() {
+  const std::scoped_lock lock(mutex_);
+  if (!has_times_) return std::nullopt;
+  RunTimes times{.cold = last_was_cold_, .total_ms = 0, .layers = clock_->times_ms(), .groups = {}};
+  if (!times.layers.empty()) times.total_ms = times.layers.back().end_ms;
+  if (last_was_cold_) times.groups = loader_->group_times_ms(clock_->reference());
+  return times;
+}
+
+}  // namespace deepplan

@@ -1,0 +1,91 @@
+// One model, ready to be run: its program, its weights in host memory, and the plan by which they reach the target.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/host_weights.h"
+#include "runtime/loader.h"
+#include "torch/program.h"
+#include "torch/run_hooks.h"
+#include "torch/target.h"
+#include "torch/weight_table.h"
+
+namespace deepplan {
+
+ModelWeights model_weights(const Graph& graph);
+
+struct RunTimes {
+  bool cold = false;
+  double total_ms = 0;  // from the call's first command on the stream to the end of its last layer
+  std::vector<LayerTimes> layers;
+  std::vector<GroupTimes> groups;  // empty for a warm run
+};
+
+class Session {
+ public:
+  // Lays the host copy out by the plan, in the arena; its bytes are the caller's to fill through `storage_bytes`.
+  // Nothing is on the target yet. InvalidArgument for a plan that does not fit, OutOfMemory from the arena.
+  Session(std::string name, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links,
+          PinnedArena& arena, ExecutionPlan plan);
+  // Waits for the target, then gives device and pinned memory back.
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // The host copy of one storage, as bytes on the CPU. Valid until the next `rebind`.
+  at::Tensor storage_bytes(int storage) const;
+
+  // Runs on torch's current stream of the target, cold or warm as it is. Outputs are the flattened results, ordered on
+  // that stream; the call does not wait for them. Inputs on the CPU are copied. InvalidArgument for an input of
+  // another shape, dtype or GPU; OutOfMemory when the weights or the activations do not fit. One call at a time:
+  // others wait for their turn. After an error the model is not resident, and the session can be called again.
+  std::vector<c10::IValue> run(std::vector<at::Tensor> inputs);
+
+  // Forgets the device copy; costs no copy and no wait. `poison` fills it with 0xff first (NaN in every floating
+  // format), so that a read without its wait cannot go unseen. Returns whether the model was resident.
+  bool evict(bool poison);
+  bool is_resident() const;
+
+  // Another plan over the same links: lays the host copy out again, drops the device copy.
+  void rebind(ExecutionPlan plan);
+
+  // Whether runs from now on keep times, and those of the last one (waits for it). Empty before the first timed run.
+  void set_timed(bool timed);
+  std::optional<RunTimes> last_times();
+
+  // For tests: leaves out the wait for one group (-1: none).
+  void drop_wait(int group) { dropped_wait_ = group; }
+
+  const WeightLayout& layout() const { return host_->layout(); }
+  const Program& program() const { return *program_; }
+
+ private:
+  struct Binding;
+  std::vector<c10::IValue> run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs, Stream& stream);
+  std::vector<at::Tensor> accept(std::vector<at::Tensor> inputs) const;
+  void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
+  void bind();
+
+  std::string name_;
+  std::shared_ptr<const Program> program_;
+  std::shared_ptr<SharedLinks> links_;
+  PinnedArena& arena_;
+  ExecutionPlan plan_;
+  std::unique_ptr<HostWeights> host_;
+  std::unique_ptr<WeightTable> weights_;
+  std::unique_ptr<Loader> loader_;
+  std::shared_ptr<Event> last_use_;    // behind the last run
+  std::unique_ptr<LayerClock> clock_;  // null while nobody wants times
+  bool has_times_ = false;
+  bool last_was_cold_ = false;
+  int dropped_wait_ = -1;
+  mutable std::mutex mutex_;
+};
+
+}  // namespace deepplan

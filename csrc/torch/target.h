@@ -1,0 +1,37 @@
+// What the models of one target GPU share: the device, its pool of weight memory, who is resident, and the links.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "core/device.h"
+#include "runtime/device_pool.h"
+#include "runtime/links.h"
+#include "runtime/residency.h"
+
+namespace deepplan {
+
+struct Target {
+  // Budget 0: whatever the device has.
+  explicit Target(DeviceId id, std::size_t budget_bytes = 0)
+      : device(open_device(id)), pool(device, budget_bytes), residency(pool) {}
+
+  std::shared_ptr<Device> device;
+  DevicePool pool;
+  Residency residency;
+};
+
+// Links are issued to by one thread at a time; models that load over the same ones take turns.
+struct SharedLinks {
+  SharedLinks(const std::shared_ptr<Target>& target, std::vector<std::shared_ptr<Device>> helpers,
+              LinksOptions options = {})
+      : target(target), links(target->device, std::move(helpers), options) {}
+
+  std::shared_ptr<Target> target;
+  Links links;
+  std::mutex mutex;
+};
+
+}  // namespace deepplan
