@@ -1,0 +1,102 @@
+"""A profile: what was measured of a model on a machine, and all that a planner needs to know of either.
+
+A profile can also be written by hand; only layers and links have no defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from deepplan.errors import InvalidInputError
+from deepplan.planning.documents import Document
+from deepplan.planning.records import Bytes, Count, Gbps, Milliseconds, Record, refusal
+
+
+@dataclass(frozen=True)
+class LayerProfile(Record):
+    """One layer, in execution order. A tensor that several layers use counts at the one that loads it first.
+
+    `load_ms`: time to copy its parameters to the device. `execute_ms`: time to run it with the parameters in device
+    memory. `direct_host_access_ms`: time to run it reading them in place in host memory, None where it cannot.
+    The spreads are the widths between the 10th and the 90th percentile of the measurements.
+    """
+
+    name: str
+    type: str
+    size_bytes: Bytes
+    load_ms: Milliseconds
+    execute_ms: Milliseconds
+    direct_host_access_ms: Milliseconds | None
+    execute_spread_ms: Milliseconds = 0.0
+    direct_host_access_spread_ms: Milliseconds = 0.0
+
+
+@dataclass(frozen=True)
+class LinkProfile(Record):
+    """The whole way from host memory into the target GPU over one device's link, all links of the profile busy.
+
+    A copy of b bytes takes `latency_ms` + b / bandwidth; GB/s are 1e9 bytes a second.
+    """
+
+    latency_ms: Milliseconds
+    bandwidth_gbps: Gbps
+
+    @property
+    def bytes_per_ms(self) -> float:
+        """Bandwidth in the planner's units."""
+        return self.bandwidth_gbps * 1e6
+
+
+@dataclass(frozen=True)
+class Origin(Record):
+    """What a profile or plan was made for, so that it is not used for anything else. Empty: written by hand.
+
+    `devices` names the device of each link ("cuda:0"), target first.
+    """
+
+    model: str = field(default="", kw_only=True)
+    model_digest: str = field(default="", kw_only=True)
+    dtype: str = field(default="", kw_only=True)
+    batch_size: Count = field(default=1, kw_only=True)
+    machine: str = field(default="", kw_only=True)
+    devices: tuple[str, ...] = field(default=(), kw_only=True)
+    torch: str = field(default="", kw_only=True)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The fields of the origin, to make another document for the same model and machine."""
+        return {name: getattr(self, name) for name in Origin.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Profile(Document, Origin):
+    """Layers in execution order and links, link 0 the target GPU's own.
+
+    `group_overhead_ms` is what waiting for one group costs, `call_overhead_ms` what a call costs once, whatever the
+    plan; `warm_ms` the measured latency with everything resident, None if it was not measured.
+    """
+
+    FORMAT: ClassVar[str] = "deepplan.profile"
+    VERSION: ClassVar[int] = 1
+
+    layers: tuple[LayerProfile, ...]
+    links: tuple[LinkProfile, ...]
+    group_overhead_ms: Milliseconds = 0.0
+    call_overhead_ms: Milliseconds = 0.0
+    warm_ms: Milliseconds | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.layers or not self.links:
+            raise InvalidInputError("a profile needs at least one layer and one link")
+        if self.devices and len(self.devices) != len(self.links):
+            raise refusal("devices", self.devices, f"empty, or one name for each of the {len(self.links)} links")
+
+    def with_links(self, links: Sequence[int]) -> Profile:
+        """The same profile with only these of its links, the first of them the target's."""
+        if not links or len(set(links)) != len(links) or not all(0 <= link < len(self.links) for link in links):
+            raise refusal("links", links, f"different indices of the profile's {len(self.links)} links, at least one")
+        devices = tuple(self.devices[link] for link in links) if self.devices else ()
+        return replace(self, links=tuple(self.links[link] for link in links), devices=devices)

@@ -1,0 +1,74 @@
+"""The timeline that a plan promises: the one rule by which plans are compared.
+
+Groups are copied one after another on each link, each as soon as its link is free. A layer that is loaded waits for
+its group; a layer read in place holds the target's own link, so that groups which begin later arrive later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deepplan.errors import MismatchError
+from deepplan.planning.choices import Choices
+from deepplan.planning.profile import Profile
+from deepplan.planning.timeline import Timeline, TimelineGroup, TimelineLayer
+
+if TYPE_CHECKING:
+    from deepplan.planning.plan import Plan
+
+
+def simulate(profile: Profile, plan: Plan) -> Timeline:
+    """The predicted cold start of `plan` on the machine and model of `profile`.
+
+    Raises MismatchError if the plan was made for other layers or other links.
+    """
+    if max(plan.links) >= len(profile.links):
+        raise MismatchError(
+            f"the plan uses links {list(plan.links)}, the profile has {len(profile.links)}; "
+            "give the profile that the plan was made from, or search a new plan"
+        )
+    found = [(layer.name, layer.size_bytes) for layer in plan.layers]
+    wanted = [(layer.name, layer.size_bytes) for layer in profile.layers]
+    if found != wanted:
+        different = next((i for i, (a, b) in enumerate(zip(found, wanted)) if a != b), min(len(found), len(wanted)))
+        raise MismatchError(
+            f"the plan ({plan.model or 'no name'}, {len(found)} layers) is not for this profile "
+            f"({profile.model or 'no name'}, {len(wanted)} layers): they differ from layer {different} on; "
+            "give the profile that the plan was made from, or search a new plan"
+        )
+    choices = Choices(
+        tuple(layer.placement for layer in plan.layers), tuple(layer.group for layer in plan.layers), plan.routes
+    )
+    return simulate_choices(profile.with_links(plan.links), choices, plan.policy)
+
+
+def simulate_choices(profile: Profile, choices: Choices, policy: str = "") -> Timeline:
+    """The predicted cold start of checked `choices` over all links of `profile`."""
+    group_bytes = [0] * len(choices.routes)
+    for layer, group in zip(profile.layers, choices.groups):
+        if group >= 0:
+            group_bytes[group] += layer.size_bytes
+    target = profile.links[0].bytes_per_ms
+    free = [0.0] * len(profile.links)
+    now = 0.0
+    layers: list[TimelineLayer] = []
+    groups: list[TimelineGroup] = []
+    for layer, placement, group in zip(profile.layers, choices.placements, choices.groups):
+        if group == len(groups):
+            route = choices.routes[group]
+            link = profile.links[route]
+            begin = free[route]
+            free[route] += link.latency_ms + group_bytes[group] / link.bytes_per_ms
+            groups.append(TimelineGroup(route, group_bytes[group], begin, free[route]))
+            now += profile.group_overhead_ms
+        stall, duration = 0.0, layer.execute_ms
+        if group >= 0:
+            stall = max(0.0, groups[group].end_ms - now)
+            now = max(now, groups[group].end_ms)
+        elif layer.size_bytes > 0 and layer.direct_host_access_ms is not None:
+            duration = layer.direct_host_access_ms
+            free[0] += max(0.0, min(duration - layer.execute_ms, layer.size_bytes / target))
+        layers.append(TimelineLayer(layer.name, placement, group, now, now + duration, stall))
+        now += duration
+    total = now + profile.call_overhead_ms
+    return Timeline(tuple(layers), tuple(groups), total, "predicted", profile.model, policy, profile.devices)

@@ -1,0 +1,151 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from deepplan.errors import DocumentError, InvalidInputError
+from deepplan.planning.documents import write_atomically
+from deepplan.planning.plan import Plan
+from deepplan.planning.profile import Profile
+from deepplan.planning.simulator import simulate
+from deepplan.planning.timeline import Timeline
+
+
+@pytest.fixture
+def profile(small_profile):
+    return small_profile(2, model="tiny", devices=("cuda:0", "cuda:2"), machine="box", warm_ms=3.5)
+
+
+@pytest.fixture(params=["profile", "plan", "timeline"])
+def document(request, profile):
+    if request.param == "profile":
+        return profile
+    plan = Plan.from_choices(profile, ["dha", "load", "dha", "load"], [-1, 0, -1, 1], [0, 1])
+    return plan if request.param == "plan" else simulate(profile, plan)
+
+
+def test_a_saved_document_loads_as_it_was(document, tmp_path):
+    document.save(tmp_path / "document.json")
+    assert type(document).load(str(tmp_path / "document.json")) == document
+
+
+def test_format_and_version_come_first(document):
+    data = json.loads(document.to_text())
+    assert list(data)[:2] == ["format", "version"]
+    assert data["format"] == f"deepplan.{type(document).__name__.lower()}"
+
+
+def test_every_truncation_is_refused(document):
+    text = document.to_text().encode()
+    for length in range(len(text)):
+        with pytest.raises(DocumentError):
+            type(document).from_text(text[:length])
+
+
+def places(data, path=()):
+    """The paths of all values in JSON data."""
+    yield path
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield from places(value, (*path, key))
+
+
+def edited(data, path, edit):
+    data = json.loads(json.dumps(data))
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    edit(inner, path[-1])
+    return data
+
+
+BAD_VALUES = [{}, True, -1, -0.5, float("nan"), float("inf"), 1e999, 10**400, ["x", None]]
+
+
+@pytest.mark.parametrize("bad", BAD_VALUES, ids=repr)
+def test_every_value_of_a_wrong_kind_is_refused_by_file_and_key(document, bad, tmp_path):
+    data = json.loads(document.to_text())
+    for path in places(data):
+        old = data
+        for key in path:
+            old = old[key]
+        may_be_minus_one = path and path[-1] in ("group", "route") and bad == -1
+        if not path or may_be_minus_one:
+            continue
+        broken = edited(data, path, lambda inner, key: inner.__setitem__(key, bad))
+        with pytest.raises(DocumentError, match=r"broken\.json"):
+            type(document).from_text(json.dumps(broken), "broken.json")
+
+
+def test_a_missing_and_an_unknown_key_are_named(document):
+    data = json.loads(document.to_text())
+    for path in places(data):
+        if path and isinstance(path[-1], str):
+            broken = edited(data, path, lambda inner, key: inner.pop(key))
+            with pytest.raises(DocumentError, match=path[-1]):
+                type(document).from_text(json.dumps(broken))
+            broken = edited(data, path, lambda inner, key: inner.update(colour="red"))
+            with pytest.raises(DocumentError, match="colour"):
+                type(document).from_text(json.dumps(broken))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "3", "[]", "{}", "\xff\xfe", "[" * 100_000, '{"format": "deepplan.weights"}', "1" * 5000],
+    ids=lambda text: text[:8],
+)
+def test_files_that_are_no_documents(text, tmp_path):
+    path = tmp_path / "strange.json"
+    path.write_bytes(text.encode("latin-1"))
+    for kind in (Profile, Plan, Timeline):
+        with pytest.raises(DocumentError, match=r"strange\.json"):
+            kind.load(path)
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", True, 1.0, None])
+def test_another_version_is_refused(document, version):
+    text = json.dumps({**json.loads(document.to_text()), "version": version})
+    with pytest.raises(DocumentError, match="version"):
+        type(document).from_text(text)
+
+
+def test_one_kind_of_document_is_not_another(document):
+    for kind in {Profile, Plan, Timeline} - {type(document)}:
+        with pytest.raises(DocumentError, match='"format" is'):
+            kind.from_text(document.to_text())
+
+
+def test_a_key_given_twice_is_refused(profile):
+    text = profile.to_text().replace('"model": "tiny"', '"model": "a", "model": "b"')
+    with pytest.raises(DocumentError, match="twice"):
+        Profile.from_text(text)
+
+
+def test_no_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(DocumentError, match="No such file"):
+        Profile.load(tmp_path / "none.json")
+    with pytest.raises(DocumentError, match="cannot read"):
+        Profile.load(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "none" / "plan.json", tmp_path / "file" / "plan.json", tmp_path / "folder"):
+        with pytest.raises(InvalidInputError, match="cannot write"):
+            write_atomically(path, "text")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "profile.json"
+    write_atomically(path, "old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, "new")
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("profile.json", "old")]

@@ -1,0 +1,47 @@
+import pytest
+
+from deepplan.errors import InvalidInputError
+from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
+
+
+def test_a_profile_can_be_written_by_hand_with_lists():
+    profile = Profile(
+        layers=[LayerProfile("fc", "Linear", size_bytes=4, load_ms=1, execute_ms=1, direct_host_access_ms=None)],
+        links=[LinkProfile(latency_ms=0, bandwidth_gbps=1)],
+    )
+    assert isinstance(profile.layers, tuple) and isinstance(profile.links, tuple)
+    assert (profile.group_overhead_ms, profile.model, profile.devices, profile.warm_ms) == (0.0, "", (), None)
+
+
+def test_bandwidth_counts_powers_of_ten():
+    assert LinkProfile(0.0, 55.5).bytes_per_ms == 55_500_000
+
+
+@pytest.mark.parametrize("layers, links", [((), None), (None, ())])
+def test_layers_and_links_must_be_there(layers, links, small_profile):
+    good = small_profile()
+    with pytest.raises(InvalidInputError, match="at least one layer and one link"):
+        Profile(good.layers if layers is None else layers, good.links if links is None else links)
+
+
+def test_layers_must_be_layers(small_profile):
+    with pytest.raises(InvalidInputError, match=r"layers\[0\] is 'fc'"):
+        Profile(layers=["fc"], links=small_profile().links)
+
+
+def test_devices_are_one_for_each_link(small_profile):
+    with pytest.raises(InvalidInputError, match="devices"):
+        small_profile(2, devices=("cuda:0",))
+
+
+def test_links_can_be_restricted_and_reordered(small_profile):
+    profile = small_profile(3, devices=("a", "b", "c"), model="tiny")
+    restricted = profile.with_links([2, 0])
+    assert restricted.devices == ("c", "a") and len(restricted.links) == 2 and restricted.model == "tiny"
+    assert small_profile(3).with_links([1]).devices == ()
+
+
+@pytest.mark.parametrize("links", [[], [0, 0], [3], [-1]])
+def test_links_to_restrict_to_must_be_there(links, small_profile):
+    with pytest.raises(InvalidInputError, match="links"):
+        small_profile(3).with_links(links)

@@ -1,0 +1,106 @@
+"""The rule, by worked examples. 1 MB takes 0.1 ms on every link of `small_profile`; a copy costs 0.01 ms more."""
+
+import dataclasses
+
+import pytest
+
+from deepplan.errors import MismatchError
+from deepplan.planning.plan import Plan
+from deepplan.planning.profile import LinkProfile, Profile
+from deepplan.planning.simulator import simulate
+
+MB = 1_000_000
+
+
+def run(profile, placements, groups, routes):
+    return simulate(profile, Plan.from_choices(profile, placements, groups, routes))
+
+
+def near(*values):
+    return pytest.approx(values, abs=1e-12)
+
+
+def test_loaded_layers_wait_for_their_group(small_profile):
+    timeline = run(small_profile(), ["load"] * 4, [0, 1, -1, 2], [0, 0, 0])
+    assert [group.end_ms for group in timeline.groups] == near(4.01, 5.02, 7.03)
+    assert [group.start_ms for group in timeline.groups] == near(0, 4.01, 5.02)
+    assert [x.start_ms for x in timeline.layers] == near(4.01, 5.02, 7.02, 7.52)
+    assert [x.end_ms for x in timeline.layers] == near(4.11, 7.02, 7.52, 8.52)
+    assert [x.stall_ms for x in timeline.layers] == near(4.01, 0.91, 0, 0)
+    assert timeline.total_ms == pytest.approx(8.52) and timeline.stall_ms == pytest.approx(4.92)
+
+
+def test_one_group_arrives_as_a_whole(small_profile):
+    timeline = run(small_profile(), ["load"] * 4, [0, 0, -1, 0], [0])
+    assert timeline.groups[0].size_bytes == 70 * MB
+    assert timeline.layers[0].start_ms == pytest.approx(7.01)
+    assert timeline.total_ms == pytest.approx(7.01 + 3.6)
+
+
+def test_reading_in_place_holds_the_targets_link_for_later_groups(small_profile):
+    timeline = run(small_profile(), ["dha", "load", "dha", "load"], [-1, 0, -1, 1], [0, 0])
+    # The embedding runs 0.1 ms longer in place, and that long it holds the link.
+    assert [group.start_ms for group in timeline.groups] == near(0.1, 1.11)
+    assert [group.end_ms for group in timeline.groups] == near(1.11, 3.12)
+    assert [x.start_ms for x in timeline.layers] == near(0, 1.11, 3.11, 3.61)
+    assert timeline.total_ms == pytest.approx(4.61)
+
+
+def test_what_is_held_is_no_more_than_the_bytes_take(small_profile, make_layer):
+    profile = Profile((make_layer("a", 1 * MB, 1.0, 5.0), make_layer("b", 10 * MB, 1.0, 1.0)), small_profile().links)
+    timeline = run(profile, ["dha", "load"], [-1, 0], [0])
+    assert timeline.groups[0].end_ms == pytest.approx(0.1 + 1.01)  # 5 - 1 ms longer, but only 0.1 ms of bytes
+
+
+def test_reading_in_place_inside_a_group_delays_the_next_group_only(make_layer):
+    in_place = {"b": 1.5}
+    layers = tuple(make_layer(name, 10 * MB, 1.0, in_place.get(name)) for name in "abcd")
+    profile = Profile(layers, (LinkProfile(0.01, 10.0),))
+    timeline = run(profile, ["load", "dha", "load", "load"], [0, -1, 0, 1], [0, 0])
+    assert [group.end_ms for group in timeline.groups] == near(2.01, 2.01 + 0.5 + 1.01)
+    assert [x.start_ms for x in timeline.layers] == near(2.01, 3.01, 4.51, 5.51)
+
+
+def test_helpers_are_not_held_by_reading_in_place(small_profile):
+    timeline = run(small_profile(2), ["dha", "load", "dha", "load"], [-1, 0, -1, 1], [1, 0])
+    assert [group.start_ms for group in timeline.groups] == near(0, 0.1)
+    assert [group.end_ms for group in timeline.groups] == near(1.01, 2.11)
+
+
+def test_overheads_of_groups_and_of_the_call(small_profile):
+    profile = dataclasses.replace(small_profile(), group_overhead_ms=0.5, call_overhead_ms=0.25)
+    timeline = run(profile, ["dha", "load", "dha", "load"], [-1, 0, -1, 1], [0, 0])
+    # 0.2 in place, 0.5 overhead, wait until 1.11, run to 3.11, no parameters to 3.61, 0.5 overhead, no wait
+    assert [x.start_ms for x in timeline.layers] == near(0, 1.11, 3.11, 4.11)
+    assert [x.stall_ms for x in timeline.layers] == near(0, 0.41, 0, 0)
+    assert timeline.total_ms == pytest.approx(5.11 + 0.25)
+
+
+def test_a_layer_faster_in_place_holds_nothing(make_layer):
+    profile = Profile((make_layer("a", MB, 1.0, 0.5), make_layer("b", 10 * MB, 1.0, 1.0)), (LinkProfile(0.0, 10.0),))
+    assert run(profile, ["dha", "load"], [-1, 0], [0]).groups[0].start_ms == 0
+
+
+def test_a_plan_for_some_links_is_simulated_with_the_whole_profile(small_profile):
+    links = (LinkProfile(0.01, 10.0), LinkProfile(0.02, 20.0), LinkProfile(0.03, 40.0))
+    profile = dataclasses.replace(small_profile(), links=links)
+    choices = (["dha", "load", "dha", "load"], [-1, 0, -1, 1], [0, 1])
+    plan = Plan.from_choices(profile, *choices, links=[2, 0])
+    restricted = profile.with_links([2, 0])
+    assert simulate(profile, plan) == plan.timeline == run(restricted, *choices)
+
+
+def test_a_plan_for_another_model_or_more_links_is_refused(small_profile):
+    profile = small_profile(2)
+    plan = Plan.from_choices(profile, ["dha", "load", "dha", "load"], [-1, 0, -1, 1], [0, 1])
+    with pytest.raises(MismatchError, match="links"):
+        simulate(small_profile(1), plan)
+    with pytest.raises(MismatchError, match="differ from layer 3"):
+        simulate(dataclasses.replace(profile, layers=profile.layers[:3]), plan)
+
+
+def test_the_timeline_says_what_it_is_of(small_profile):
+    profile = small_profile(model="tiny", devices=("cuda:0",))
+    timeline = run(profile, ["dha", "load", "dha", "load"], [-1, 0, -1, 0], [0])
+    found = (timeline.kind, timeline.model, timeline.policy, timeline.devices)
+    assert found == ("predicted", "tiny", "custom", ("cuda:0",))
