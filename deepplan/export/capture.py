@@ -1,0 +1,56 @@
+"""A PyTorch module, called once with example inputs, to deepplan's graph."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from deepplan.errors import ExportError
+from deepplan.export.convert import Captured, convert
+from deepplan.export.masks import masks_as_in_eager
+
+
+def capture(module: torch.nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Captured:
+    """The graph of `module(*args, **kwargs)`, for inputs of these shapes and dtypes, and its weights' bytes.
+
+    The module is traced as it is (call `module.eval()` first), without gradients; nothing is decomposed, so the graph
+    calls the operators that eager execution calls. Raises ExportError, in one line, with the operator or the source
+    line that cannot be exported.
+    """
+    return convert(_export(module, args, dict(kwargs or {})))
+
+
+def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+    name = type(module).__name__
+    try:
+        with torch.no_grad(), masks_as_in_eager():
+            return torch.export.export(module, args, kwargs, strict=False)
+    except ExportError:
+        raise
+    except Exception as error:
+        raise ExportError(f"cannot export {name}{_place(error)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of torch's message, and the remedy for the failures that users meet most."""
+    text = str(error).strip() or type(error).__name__
+    line = next(line.strip() for line in text.splitlines() if line.strip())
+    if "data-dependent" in text or "DataDependent" in type(error).__name__:
+        return f"control flow depends on a tensor's value ({line[:300]})"
+    if "Cache" in text and "pytree" in text:
+        return f"it returns a cache object; set config.use_cache = False ({line[:300]})"
+    return line[:400]
+
+
+def _place(error: Exception) -> str:
+    """The source line of the model at which tracing failed: the innermost one outside PyTorch."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/torch/" not in frame.filename.replace("\\", "/") and "deepplan/export/" not in frame.filename
+    ]
+    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
