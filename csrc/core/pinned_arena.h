@@ -6,6 +6,9 @@
 
 namespace deepplan {
 
+// Blocks begin at multiples of this.
+inline constexpr std::size_t kPinnedAlignmentBytes = 512;
+
 // One mapping of host memory; destroying it unpins and unmaps. What is behind it is the arena's only seam: anonymous
 // memory now, a mapping that another process keeps alive when an engine has to survive a restart.
 class PinnedSegment {
@@ -45,7 +48,7 @@ class PinnedBlock {
   PinnedBlock(PinnedBlock&&) noexcept = default;
   PinnedBlock& operator=(PinnedBlock&&) noexcept = default;
   char* data() const { return range_.get(); }
-  std::size_t size_bytes() const { return size_bytes_; }
+  std::size_t size_bytes() const { return range_ ? size_bytes_ : 0; }
 
  private:
   friend class PinnedArena;

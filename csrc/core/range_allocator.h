@@ -31,7 +31,10 @@ class RangeAllocator {
   bool empty() const { return live_.empty(); }
 
  private:
-  std::size_t rounded(std::size_t bytes) const;
+  // Nothing when it is more than there is at all.
+  std::optional<std::size_t> rounded(std::size_t bytes) const;
+  void insert_free(std::size_t offset, std::size_t length);
+  void erase_free(std::size_t offset, std::size_t length);
 
   std::size_t size_bytes_;
   std::size_t alignment_bytes_;

@@ -21,8 +21,8 @@ struct DevicePoolState;
 // from.
 class DeviceBlock {
  public:
-  DeviceBlock() = default;
-  DeviceBlock(DeviceBlock&&) noexcept = default;
+  DeviceBlock();
+  DeviceBlock(DeviceBlock&&) noexcept;
   DeviceBlock& operator=(DeviceBlock&& other) noexcept;
   ~DeviceBlock();
 
@@ -44,7 +44,7 @@ class DeviceBlock {
 };
 
 // Device memory for weights, kept when it is given back, because the driver's allocation calls are slow and wait for
-// the whole device. Thread-safe.
+// the whole device. Thread-safe. Copies of a pool are the same pool.
 class DevicePool {
  public:
   // Budget 0: whatever the device has. Segments are multiples of `segment_bytes` (the same for a larger request).

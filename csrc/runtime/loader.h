@@ -8,6 +8,7 @@
 #include "core/device.h"
 #include "runtime/host_weights.h"
 #include "runtime/links.h"
+#include "runtime/piece_order.h"
 #include "runtime/plan.h"
 
 namespace deepplan {
@@ -61,31 +62,24 @@ class Loader {
   std::vector<GroupTimes> group_times_ms(const Event& reference) const;
 
  private:
-  struct Piece {
-    int group;
-    std::size_t offset;
-    std::size_t bytes;
-    bool first;
-    bool last;
-  };
   struct Group {
-    int link;
-    std::unique_ptr<Event> ready;
-    std::unique_ptr<Event> departed;  // on the link's device, for a helper's start time
-    std::unique_ptr<Event> start;     // timed, on the target
+    int link = 0;
+    bool issued = false;
+    std::unique_ptr<Event> ready;     // on the link's device, like `departed`
+    std::unique_ptr<Event> departed;  // the rest only when timed
+    std::unique_ptr<Event> start;     // on the target, like `end`
     std::unique_ptr<Event> end;
   };
   void issue_piece(const Piece& piece);
-  void order_pieces(const ExecutionPlan& plan);
-  void mark_start(Group& group);
-  void mark_end(Group& group);
+  void make_timed_events();
+  // The target's stream that sees a link's groups come and go.
+  Stream& clock_stream(int link) const;
 
   Links* links_;
   const HostWeights* weights_;
   std::vector<Piece> pieces_;  // in the order of issue
   std::vector<Group> groups_;
-  std::vector<bool> issued_;                            // one a group
-  std::vector<std::unique_ptr<Stream>> clock_streams_;  // one a helper link, on the target; only when timed
+  std::vector<std::unique_ptr<Stream>> clock_streams_;  // one a link, on the target, null for link 0; only when timed
   char* device_base_ = nullptr;
   std::size_t next_ = 0;
   bool begun_ = false;

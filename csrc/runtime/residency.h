@@ -24,8 +24,8 @@ struct ResidencyState;
 // the right back; a model not marked as loaded by then is dropped, so that nothing stays half-loaded.
 class ResidencyLease {
  public:
-  ResidencyLease() = default;
-  ResidencyLease(ResidencyLease&&) noexcept = default;
+  ResidencyLease();
+  ResidencyLease(ResidencyLease&&) noexcept;
   ResidencyLease& operator=(ResidencyLease&& other) noexcept;
   ~ResidencyLease();
 
@@ -50,7 +50,7 @@ class ResidencyLease {
 // InvalidArgument: a session runs one call at a time).
 class Residency {
  public:
-  explicit Residency(DevicePool& pool);
+  explicit Residency(DevicePool pool);
 
   // The model's memory, its old one when it is resident with the same size. To make room, models that are neither
   // leased nor pinned are evicted, least recently used first. OutOfMemory, naming what stays and why, when that is not

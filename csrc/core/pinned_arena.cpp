@@ -1,0 +1,150 @@
+#include "core/pinned_arena.h"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "core/range_allocator.h"
+
+namespace deepplan {
+namespace {
+
+struct Segment {
+  std::unique_ptr<PinnedSegment> memory;
+  RangeAllocator ranges;
+};
+
+std::size_t rounded_up(std::size_t bytes, std::size_t unit) {
+  const std::size_t units = bytes / unit + (bytes % unit != 0 ? 1 : 0);
+  return units > std::numeric_limits<std::size_t>::max() / unit ? bytes : units * unit;
+}
+
+}  // namespace
+
+struct PinnedArenaState {
+  mutable std::mutex mutex;
+  PinnedArenaOptions options;
+  std::vector<Segment> segments;
+
+  PinnedArenaStats stats() const {
+    PinnedArenaStats sum{.segments = segments.size()};
+    for (const Segment& segment : segments) {
+      sum.reserved_bytes += segment.memory->size_bytes();
+      sum.used_bytes += segment.ranges.used_bytes();
+    }
+    return sum;
+  }
+
+  // How much the limit leaves for new segments.
+  std::size_t room_bytes() const {
+    if (options.limit_bytes == 0) return std::numeric_limits<std::size_t>::max();
+    return options.limit_bytes - std::min(options.limit_bytes, stats().reserved_bytes);
+  }
+
+  // A segment of at least `needed` bytes, of `wanted` if limit and system allow.
+  Segment& add_segment(std::size_t needed, std::size_t wanted) {
+    const std::size_t room = room_bytes();
+    if (needed > room) {
+      const PinnedArenaStats now = stats();
+      throw OutOfMemory("not enough pinned memory for " + format_bytes(needed) + ": " + format_bytes(now.used_bytes) +
+                        " used of " + format_bytes(now.reserved_bytes) + " reserved, limit " +
+                        format_bytes(options.limit_bytes));
+    }
+    wanted = std::clamp(wanted, needed, room);
+    std::unique_ptr<PinnedSegment> memory;
+    try {
+      memory = options.backing(wanted);
+    } catch (const OutOfMemory&) {
+      if (wanted == needed) throw;
+      memory = options.backing(needed);
+    }
+    const std::size_t size = memory->size_bytes();
+    return segments.emplace_back(Segment{std::move(memory), RangeAllocator(size)});
+  }
+
+  Segment* best_segment(std::size_t bytes) {
+    Segment* best = nullptr;
+    std::size_t best_bytes = std::numeric_limits<std::size_t>::max();
+    for (Segment& segment : segments) {
+      const auto fit = segment.ranges.best_fit_bytes(bytes);
+      if (fit && *fit < best_bytes) {
+        best = &segment;
+        best_bytes = *fit;
+      }
+    }
+    return best;
+  }
+
+  void release(const char* data) {
+    const std::lock_guard lock(mutex);
+    for (Segment& segment : segments) {
+      const char* begin = segment.memory->data();
+      if (data < begin || data >= begin + segment.memory->size_bytes()) continue;
+      segment.ranges.release(static_cast<std::size_t>(data - begin));
+      return;
+    }
+  }
+};
+
+void PinnedBlock::Release::operator()(char* data) const noexcept { state->release(data); }
+
+PinnedArena::PinnedArena(PinnedArenaOptions options) : state_(std::make_shared<PinnedArenaState>()) {
+  if (options.step_bytes == 0 || options.segment_bytes == 0) {
+    throw InvalidArgument("pinned segments of 0 bytes: segment_bytes and step_bytes must be above 0");
+  }
+  state_->options = std::move(options);
+}
+
+PinnedBlock PinnedArena::allocate(std::size_t bytes) {
+  const std::lock_guard lock(state_->mutex);
+  Segment* segment = state_->best_segment(bytes);
+  if (segment == nullptr) {
+    // As much again as there is: few segments for a large store, little waste for a small one.
+    const PinnedArenaOptions& options = state_->options;
+    const std::size_t needed = rounded_up(std::max<std::size_t>(bytes, 1), kPinnedAlignmentBytes);
+    const std::size_t growth = std::min(state_->stats().reserved_bytes, options.segment_bytes);
+    segment = &state_->add_segment(needed, rounded_up(std::max(needed, growth), options.step_bytes));
+  }
+  const auto offset = segment->ranges.allocate(bytes);
+  PinnedBlock block;
+  block.range_ = {segment->memory->data() + offset.value(), PinnedBlock::Release{state_}};
+  block.size_bytes_ = bytes;
+  return block;
+}
+
+void PinnedArena::reserve(std::size_t bytes) {
+  const std::lock_guard lock(state_->mutex);
+  while (true) {
+    const std::size_t reserved = state_->stats().reserved_bytes;
+    if (reserved >= bytes) return;
+    const std::size_t needed =
+        rounded_up(std::min(bytes - reserved, state_->options.segment_bytes), kPinnedAlignmentBytes);
+    state_->add_segment(needed, rounded_up(needed, state_->options.step_bytes));
+  }
+}
+
+void PinnedArena::trim() {
+  const std::lock_guard lock(state_->mutex);
+  std::erase_if(state_->segments, [](const Segment& segment) { return segment.ranges.empty(); });
+}
+
+void PinnedArena::set_limit(std::size_t limit_bytes) {
+  const std::lock_guard lock(state_->mutex);
+  state_->options.limit_bytes = limit_bytes;
+}
+
+PinnedArenaStats PinnedArena::stats() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->stats();
+}
+
+PinnedArena& process_arena() {
+  static auto* const arena = new PinnedArena();
+  return *arena;
+}
+
+}  // namespace deepplan

@@ -1,0 +1,193 @@
+#include "runtime/device_pool.h"
+
+#include <algorithm>
+#include <limits>
+#include <list>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "core/range_allocator.h"
+#include "runtime/weight_layout.h"
+
+namespace deepplan {
+namespace {
+
+// Work that may still use a range of a segment.
+struct Use {
+  Extent extent;
+  std::shared_ptr<Event> event;
+};
+
+struct Segment {
+  std::unique_ptr<DeviceMemory> memory;
+  RangeAllocator ranges;
+  std::vector<Use> uses;
+
+  void forget_finished_uses() {
+    std::erase_if(uses, [](const Use& use) { return use.event->query(); });
+  }
+};
+
+bool overlap(const Extent& a, const Extent& b) { return a.offset < b.end() && b.offset < a.end(); }
+
+}  // namespace
+
+struct DevicePoolState {
+  std::mutex mutex;
+  std::shared_ptr<Device> device;
+  std::size_t budget_bytes = 0;
+  std::size_t segment_bytes = 0;
+  std::list<Segment> segments;  // a list: blocks keep the address of theirs
+
+  std::size_t reserved_bytes() const {
+    std::size_t sum = 0;
+    for (const Segment& segment : segments) sum += segment.memory->size_bytes();
+    return sum;
+  }
+
+  std::size_t used_bytes() const {
+    std::size_t sum = 0;
+    for (const Segment& segment : segments) sum += segment.ranges.used_bytes();
+    return sum;
+  }
+
+  Segment* best_segment(std::size_t bytes) {
+    Segment* best = nullptr;
+    std::size_t best_bytes = std::numeric_limits<std::size_t>::max();
+    for (Segment& segment : segments) {
+      const auto fit = segment.ranges.best_fit_bytes(bytes);
+      if (fit && *fit < best_bytes) {
+        best = &segment;
+        best_bytes = *fit;
+      }
+    }
+    return best;
+  }
+
+  // Null when budget or device have no room for it.
+  Segment* add_segment(std::size_t needed) {
+    const std::size_t reserved = reserved_bytes();
+    const std::size_t room =
+        budget_bytes == 0 ? std::numeric_limits<std::size_t>::max() : budget_bytes - std::min(budget_bytes, reserved);
+    if (needed > room) return nullptr;
+    const std::size_t units = (needed - 1) / segment_bytes + 1;
+    try {
+      auto memory = device->allocate(std::min(units * segment_bytes, room));
+      const std::size_t size = memory->size_bytes();
+      return &segments.emplace_back(Segment{std::move(memory), RangeAllocator(size), {}});
+    } catch (const OutOfMemory&) {
+      return nullptr;
+    }
+  }
+
+  void trim() {
+    for (auto segment = segments.begin(); segment != segments.end();) {
+      if (!segment->ranges.empty()) {
+        ++segment;
+        continue;
+      }
+      for (const Use& use : segment->uses) use.event->synchronize();
+      segment = segments.erase(segment);
+    }
+  }
+
+  [[noreturn]] void refuse(std::size_t bytes) const {
+    throw OutOfMemory("not enough memory on " + to_string(device->id()) + " for " + format_bytes(bytes) + ": " +
+                      format_bytes(used_bytes()) + " used of " + format_bytes(reserved_bytes()) + " reserved, budget " +
+                      (budget_bytes == 0 ? "unlimited" : format_bytes(budget_bytes)) + ", " +
+                      format_bytes(device->memory_info().free_bytes) + " free on the device");
+  }
+};
+
+struct DeviceBlock::Range {
+  std::shared_ptr<DevicePoolState> state;
+  Segment* segment;
+  Extent extent;
+  std::size_t size_bytes;
+  std::vector<std::shared_ptr<Event>> last_uses;
+  std::shared_ptr<Event> last_use;
+
+  Range(std::shared_ptr<DevicePoolState> pool, Segment& from, std::size_t bytes, std::size_t offset)
+      : state(std::move(pool)), segment(&from), extent{offset, from.ranges.range_bytes(offset)}, size_bytes(bytes) {
+    for (const Use& use : from.uses) {
+      if (overlap(use.extent, extent)) last_uses.push_back(use.event);
+    }
+  }
+
+  ~Range() {
+    const std::lock_guard lock(state->mutex);
+    // The uses before it stay listed until they are over: this block may never have waited for them.
+    if (last_use) segment->uses.push_back({extent, std::move(last_use)});
+    segment->ranges.release(extent.offset);
+  }
+};
+
+DeviceBlock::DeviceBlock(std::unique_ptr<Range> range) : range_(std::move(range)) {}
+DeviceBlock::DeviceBlock() = default;
+DeviceBlock::DeviceBlock(DeviceBlock&&) noexcept = default;
+DeviceBlock& DeviceBlock::operator=(DeviceBlock&&) noexcept = default;
+DeviceBlock::~DeviceBlock() = default;
+
+char* DeviceBlock::data() const { return range_ ? range_->segment->memory->data() + range_->extent.offset : nullptr; }
+
+std::size_t DeviceBlock::size_bytes() const { return range_ ? range_->size_bytes : 0; }
+
+const std::vector<std::shared_ptr<Event>>& DeviceBlock::last_uses() const {
+  static const std::vector<std::shared_ptr<Event>> kNone;
+  return range_ ? range_->last_uses : kNone;
+}
+
+void DeviceBlock::set_last_use(std::shared_ptr<Event> event) {
+  if (!range_) throw InvalidArgument("an empty block has no last use");
+  range_->last_use = std::move(event);
+}
+
+DevicePool::DevicePool(std::shared_ptr<Device> device, std::size_t budget_bytes, std::size_t segment_bytes)
+    : state_(std::make_shared<DevicePoolState>()) {
+  if (segment_bytes == 0) throw InvalidArgument("device segments of 0 bytes: segment_bytes must be above 0");
+  state_->device = std::move(device);
+  state_->budget_bytes = budget_bytes;
+  state_->segment_bytes = segment_bytes;
+}
+
+DeviceBlock DevicePool::allocate(std::size_t bytes) {
+  const std::lock_guard lock(state_->mutex);
+  for (Segment& segment : state_->segments) segment.forget_finished_uses();
+  // Ranges are whole units, so a segment must be, too.
+  const std::size_t unit = kTensorAlignmentBytes;
+  if (bytes > std::numeric_limits<std::size_t>::max() - state_->segment_bytes - unit) state_->refuse(bytes);
+  const std::size_t needed = (std::max<std::size_t>(bytes, 1) + unit - 1) / unit * unit;
+  Segment* segment = state_->best_segment(bytes);
+  if (segment == nullptr) segment = state_->add_segment(needed);
+  if (segment == nullptr) {
+    state_->trim();
+    segment = state_->add_segment(needed);
+  }
+  if (segment == nullptr) state_->refuse(bytes);
+  const std::size_t offset = segment->ranges.allocate(bytes).value();
+  return DeviceBlock(std::make_unique<DeviceBlock::Range>(state_, *segment, bytes, offset));
+}
+
+void DevicePool::trim() {
+  const std::lock_guard lock(state_->mutex);
+  state_->trim();
+}
+
+void DevicePool::set_budget(std::size_t budget_bytes) {
+  const std::lock_guard lock(state_->mutex);
+  state_->budget_bytes = budget_bytes;
+}
+
+DevicePoolStats DevicePool::stats() const {
+  const std::lock_guard lock(state_->mutex);
+  return {.reserved_bytes = state_->reserved_bytes(),
+          .used_bytes = state_->used_bytes(),
+          .budget_bytes = state_->budget_bytes,
+          .segments = state_->segments.size()};
+}
+
+Device& DevicePool::device() const { return *state_->device; }
+
+}  // namespace deepplan

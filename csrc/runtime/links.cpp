@@ -1,0 +1,106 @@
+#include "runtime/links.h"
+
+#include <set>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "runtime/weight_layout.h"
+
+namespace deepplan {
+
+struct Links::Slot {
+  std::unique_ptr<DeviceMemory> memory;
+  std::unique_ptr<Event> loaded;     // host bytes are in the slot
+  std::unique_ptr<Event> forwarded;  // and on in the target: the slot is free
+};
+
+struct Links::Link {
+  std::shared_ptr<Device> device;
+  std::vector<Slot> ring;  // before the streams: their work ends first
+  std::size_t next_slot = 0;
+  std::unique_ptr<Stream> load;
+  std::unique_ptr<Stream> hop;  // null on link 0
+};
+
+namespace {
+
+void check_options(const LinksOptions& options) {
+  if (options.slots < 1 || options.slot_bytes < 1) {
+    throw InvalidArgument("a ring of " + std::to_string(options.slots) + " slots of " +
+                          std::to_string(options.slot_bytes) + " bytes: both must be at least 1");
+  }
+}
+
+}  // namespace
+
+Links::Links(std::shared_ptr<Device> target, std::vector<std::shared_ptr<Device>> helpers, LinksOptions options)
+    : target_(std::move(target)), options_(options) {
+  check_options(options_);
+  // Pieces then begin as well aligned as tensors do.
+  options_.slot_bytes =
+      (options_.slot_bytes + kTensorAlignmentBytes - 1) / kTensorAlignmentBytes * kTensorAlignmentBytes;
+  std::set<DeviceId> seen = {target_->id()};
+  auto own = std::make_unique<Link>();
+  own->device = target_;
+  own->load = target_->create_stream();
+  links_.push_back(std::move(own));
+  for (auto& helper : helpers) {
+    if (!seen.insert(helper->id()).second) {
+      throw InvalidArgument(to_string(helper->id()) + " is named twice: every link needs a device of its own");
+    }
+    helper->enable_peer_access(*target_);
+    auto link = std::make_unique<Link>();
+    for (int slot = 0; slot < options_.slots; ++slot) {
+      link->ring.push_back({helper->allocate(options_.slot_bytes), helper->create_event(), helper->create_event()});
+    }
+    link->load = helper->create_stream();
+    link->hop = helper->create_stream();
+    link->device = std::move(helper);
+    links_.push_back(std::move(link));
+  }
+}
+
+Links::~Links() {
+  for (const auto& link : links_) {
+    for (Stream* stream : {link->load.get(), link->hop.get()}) {
+      try {
+        if (stream != nullptr) stream->synchronize();
+      } catch (const Error&) {
+        // The device failed: whoever used its results was told, and there is nothing left to wait for.
+      }
+    }
+  }
+}
+
+Device& Links::device(int link) const { return *links_.at(static_cast<std::size_t>(link))->device; }
+
+Stream& Links::load_stream(int link) const { return *links_.at(static_cast<std::size_t>(link))->load; }
+
+Stream& Links::write_stream(int link) const {
+  const Link& way = *links_.at(static_cast<std::size_t>(link));
+  return way.hop ? *way.hop : *way.load;
+}
+
+void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t bytes) {
+  Link& way = *links_.at(static_cast<std::size_t>(link));
+  if (!way.hop) {
+    target_->copy_from_host(target_dst, pinned_src, bytes, *way.load);
+    return;
+  }
+  if (bytes > options_.slot_bytes) {
+    throw InvalidArgument("a piece of " + format_bytes(bytes) + " does not fit a staging buffer of " +
+                          format_bytes(options_.slot_bytes));
+  }
+  if (bytes == 0) return;
+  Slot& slot = way.ring[way.next_slot];
+  way.next_slot = (way.next_slot + 1) % way.ring.size();
+  way.load->wait(*slot.forwarded);
+  way.device->copy_from_host(slot.memory->data(), pinned_src, bytes, *way.load);
+  way.load->record(*slot.loaded);
+  way.hop->wait(*slot.loaded);
+  way.device->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.hop);
+  way.hop->record(*slot.forwarded);
+}
+
+}  // namespace deepplan

@@ -1,0 +1,126 @@
+#include "runtime/loader.h"
+
+#include <set>
+#include <string>
+
+#include "core/error.h"
+
+namespace deepplan {
+
+Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& plan)
+    : links_(&links), weights_(&weights) {
+  const std::vector<Extent>& extents = weights.layout().groups;
+  if (plan.route.size() != extents.size()) {
+    throw InvalidArgument("a plan of " + std::to_string(plan.route.size()) + " groups for weights laid out in " +
+                          std::to_string(extents.size()));
+  }
+  for (std::size_t group = 0; group < plan.route.size(); ++group) {
+    const int link = plan.route[group];
+    if (link < 0 || link >= links.count()) {
+      throw InvalidArgument("group " + std::to_string(group) + " travels over link " + std::to_string(link) +
+                            ": there are " + std::to_string(links.count()));
+    }
+    Group& added = groups_.emplace_back();
+    added.link = link;
+    added.ready = links.device(link).create_event();
+  }
+  pieces_ = order_pieces(extents, plan.route, links.count(), links.slot_bytes());
+}
+
+Loader::~Loader() = default;
+
+void Loader::begin(char* device_base, std::span<const std::shared_ptr<Event>> after) {
+  if (device_base == nullptr && weights_->layout().loaded_bytes > 0) {
+    throw InvalidArgument("a cold start needs device memory: the address is null");
+  }
+  device_base_ = device_base;
+  begun_ = true;
+  timing_ = timed_;
+  next_ = 0;
+  std::set<int> used;
+  for (Group& group : groups_) {
+    group.issued = false;
+    used.insert(group.link);
+  }
+  for (const int link : used) {
+    for (const auto& event : after) {
+      if (event) links_->write_stream(link).wait(*event);
+    }
+  }
+  if (timing_) make_timed_events();
+}
+
+bool Loader::issue(std::size_t pieces) {
+  if (!begun_) throw InvalidArgument("nothing can be issued before the first cold start was begun");
+  for (; pieces > 0 && next_ < pieces_.size(); --pieces) issue_piece(pieces_[next_++]);
+  return next_ < pieces_.size();
+}
+
+const Event& Loader::require(int group) {
+  if (!begun_ || group < 0 || group >= group_count()) {
+    throw InvalidArgument(
+        "group " + std::to_string(group) + " is required " +
+        (begun_ ? "of a plan with " + std::to_string(group_count()) : "before a cold start was begun"));
+  }
+  const Group& wanted = groups_[static_cast<std::size_t>(group)];
+  while (!wanted.issued) issue(1);
+  return *wanted.ready;
+}
+
+void Loader::synchronize() {
+  for (int link = 0; link < links_->count(); ++link) links_->write_stream(link).synchronize();
+}
+
+void Loader::issue_piece(const Piece& piece) {
+  Group& group = groups_[static_cast<std::size_t>(piece.group)];
+  if (timing_ && piece.first) {
+    Stream& clock = clock_stream(group.link);
+    links_->load_stream(group.link).record(*group.departed);
+    clock.wait(*group.departed);
+    clock.record(*group.start);
+  }
+  links_->send(group.link, device_base_ + piece.offset, weights_->data() + piece.offset, piece.bytes);
+  if (!piece.last) return;
+  links_->write_stream(group.link).record(*group.ready);
+  group.issued = true;
+  if (timing_) {
+    Stream& clock = clock_stream(group.link);
+    clock.wait(*group.ready);
+    clock.record(*group.end);
+  }
+}
+
+void Loader::set_timed(bool timed) { timed_ = timed; }
+
+void Loader::make_timed_events() {
+  if (!clock_streams_.empty()) return;
+  Device& target = links_->target();
+  clock_streams_.resize(static_cast<std::size_t>(links_->count()));
+  for (auto stream = clock_streams_.begin() + 1; stream != clock_streams_.end(); ++stream) {
+    *stream = target.create_stream();
+  }
+  for (Group& group : groups_) {
+    group.departed = links_->device(group.link).create_event();
+    group.start = target.create_event(EventKind::Timed);
+    group.end = target.create_event(EventKind::Timed);
+  }
+}
+
+Stream& Loader::clock_stream(int link) const {
+  return link == 0 ? links_->load_stream(0) : *clock_streams_[static_cast<std::size_t>(link)];
+}
+
+std::vector<GroupTimes> Loader::group_times_ms(const Event& reference) const {
+  if (!timing_ || next_ < pieces_.size()) {
+    throw InvalidArgument("group times need a cold start that was timed and issued to its end: " +
+                          std::to_string(next_) + " of " + std::to_string(pieces_.size()) + " pieces were issued");
+  }
+  std::vector<GroupTimes> times;
+  for (const Group& group : groups_) {
+    group.end->synchronize();
+    times.push_back({group.start->elapsed_ms_since(reference), group.end->elapsed_ms_since(reference)});
+  }
+  return times;
+}
+
+}  // namespace deepplan
