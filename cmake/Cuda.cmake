@@ -44,6 +44,8 @@ macro(deepplan_take_cuda root origin)
       get_filename_component(cuda_include "${cuda_header}" DIRECTORY)
       target_include_directories(deepplan_cuda SYSTEM INTERFACE "${cuda_include}")
       target_link_libraries(deepplan_cuda INTERFACE "${cuda_library}" Threads::Threads ${CMAKE_DL_LIBS} rt)
+      # A CUDA torch puts its own libcudart into the global scope: exported symbols of ours would be bound to that one.
+      target_link_options(deepplan_cuda INTERFACE "LINKER:--exclude-libs,libcudart_static.a")
       target_compile_definitions(deepplan_cuda INTERFACE DEEPPLAN_WITH_CUDA=1)
     endif()
   endif()
