@@ -1,22 +1,66 @@
-"""A lower bound on the cold-start latency of every plan for a profile."""
+"""Lower bounds on the cold-start latency of every plan that continues a given beginning.
+
+The relaxation: a layer may be loaded in part, over all links at once at their summed rate; a copy costs its bytes only, and
+reading in place holds no link. For every layer j the end is then no sooner than the arrival of all that is loaded up to j
+plus the execution from j on; and no sooner than the time now plus the execution of all that is left. Any weighted mean
+of these is a bound as well, in which each layer can be placed for itself. Weighting gives layer k's execution a factor
+m_k and its copy 1 - m_(k-1), with 0 <= m_0 <= m_1 <= ... <= 1, so the best weights are a dynamic programme over a grid.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
+from numpy.typing import NDArray
 
 from deepplan.planning.profile import Profile
 
+Floats = NDArray[np.float64]
+GRID = np.linspace(0.0, 1.0, 33)
+
+
+@dataclass(frozen=True, eq=False)
+class SuffixBounds:
+    """`suffix[i, g]` bounds what layers i.. add (ms) if the time now weighs GRID[g] and the links' the rest."""
+
+    suffix: Floats
+    link_weights: Floats
+
+    @classmethod
+    def of(cls, profile: Profile) -> SuffixBounds:
+        """The bounds for every beginning of a plan for `profile`."""
+        rates = np.array([link.bytes_per_ms for link in profile.links])
+        suffix = np.zeros((len(profile.layers) + 1, len(GRID)))
+        before, after = GRID[:, None], GRID[None, :]
+        decreasing = np.where(after < before, -np.inf, 0.0)
+        for index in range(len(profile.layers) - 1, -1, -1):
+            layer = profile.layers[index]
+            cost = after * layer.execute_ms + (1.0 - before) * (layer.size_bytes / rates.sum())
+            if layer.size_bytes > 0 and layer.direct_host_access_ms is not None:
+                cost = np.minimum(cost, after * layer.direct_host_access_ms)
+            suffix[index] = (cost + decreasing + suffix[index + 1][None, :]).max(axis=1)
+        return cls(suffix, rates / rates.sum())
+
+    def after(self, layers: int, now: Floats, free: Floats) -> Floats:
+        """Bounds (ms) on the end of plans whose first `layers` layers are decided.
+
+        `now` (states) is when those are executed, `free` (links, states) when each link is free again.
+        """
+        if layers == len(self.suffix) - 1:
+            return now
+        links = self.link_weights @ free
+        weighted = links + GRID[:, None] * (now - links) + self.suffix[layers][:, None]
+        bounds: Floats = weighted.max(axis=0)
+        return bounds
+
+    @cached_property
+    def whole_ms(self) -> float:
+        """The bound on any plan at all."""
+        return float(self.suffix[0].max())
+
 
 def lower_bound_ms(profile: Profile) -> float:
-    """No plan is faster: the links are one link of their summed rate, copies cost bytes only, nothing is shared."""
-    execute = np.array([layer.execute_ms for layer in profile.layers])
-    in_place = np.array([_in_place_ms(layer.execute_ms, layer.direct_host_access_ms) for layer in profile.layers])
-    size = np.array([float(layer.size_bytes) for layer in profile.layers])
-    in_place = np.where(size == 0, execute, in_place)
-    must_cross = size[np.isinf(in_place)].sum()
-    bandwidth = sum(link.bytes_per_ms for link in profile.links)
-    return float(max(np.minimum(execute, in_place).sum(), must_cross / bandwidth)) + profile.call_overhead_ms
-
-
-def _in_place_ms(execute_ms: float, direct_host_access_ms: float | None) -> float:
-    return float("inf") if direct_host_access_ms is None else direct_host_access_ms
+    """No plan for `profile` has a lower latency."""
+    return SuffixBounds.of(profile).whole_ms + profile.call_overhead_ms

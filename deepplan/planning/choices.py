@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 from deepplan.errors import InvalidInputError
 from deepplan.planning.profile import Profile
-from deepplan.planning.records import Index, IndexOrNone, Record, refusal
+from deepplan.planning.records import Index, IndexOrNone, Milliseconds, Record, refusal
 from deepplan.planning.timeline import Placement
 
 
 @dataclass(frozen=True)
 class Choices(Record):
-    """The free part of a plan. Layers without parameters are recorded as "dha"; theirs and DHA's group is -1."""
+    """The free part of a plan. Layers without parameters are recorded as "dha"; theirs and DHA's group is -1.
+
+    `bound_ms` is a lower bound on the latency of any plan, where the policy proved one on its way.
+    """
 
     placements: tuple[Placement, ...]
     groups: tuple[IndexOrNone, ...]
     routes: tuple[Index, ...]
+    bound_ms: Milliseconds | None = None
 
 
 def check_choices(profile: Profile, placements: Sequence[str], groups: Sequence[int], routes: Sequence[int]) -> Choices:

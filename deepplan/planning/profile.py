@@ -94,6 +94,13 @@ class Profile(Document, Origin):
         if self.devices and len(self.devices) != len(self.links):
             raise refusal("devices", self.devices, f"empty, or one name for each of the {len(self.links)} links")
 
+    def link_held_ms(self, layer: LayerProfile) -> float:
+        """How long the target's own link is held while `layer` is read in place; 0 if it has no parameters."""
+        if layer.size_bytes == 0 or layer.direct_host_access_ms is None:
+            return 0.0
+        longer = layer.direct_host_access_ms - layer.execute_ms
+        return max(0.0, min(longer, layer.size_bytes / self.links[0].bytes_per_ms))
+
     def with_links(self, links: Sequence[int]) -> Profile:
         """The same profile with only these of its links, the first of them the target's."""
         if not links or len(set(links)) != len(links) or not all(0 <= link < len(self.links) for link in links):

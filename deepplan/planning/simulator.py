@@ -48,7 +48,6 @@ def simulate_choices(profile: Profile, choices: Choices, policy: str = "") -> Ti
     for layer, group in zip(profile.layers, choices.groups):
         if group >= 0:
             group_bytes[group] += layer.size_bytes
-    target = profile.links[0].bytes_per_ms
     free = [0.0] * len(profile.links)
     now = 0.0
     layers: list[TimelineLayer] = []
@@ -67,7 +66,7 @@ def simulate_choices(profile: Profile, choices: Choices, policy: str = "") -> Ti
             now = max(now, groups[group].end_ms)
         elif layer.size_bytes > 0 and layer.direct_host_access_ms is not None:
             duration = layer.direct_host_access_ms
-            free[0] += max(0.0, min(duration - layer.execute_ms, layer.size_bytes / target))
+            free[0] += profile.link_held_ms(layer)
         layers.append(TimelineLayer(layer.name, placement, group, now, now + duration, stall))
         now += duration
     total = now + profile.call_overhead_ms

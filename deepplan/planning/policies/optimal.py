@@ -1,0 +1,107 @@
+"""The default policy: placement, groups and routes searched together.
+
+Beginnings of plans are extended layer by layer; those that are no better than another in any respect, or that a lower
+bound shows to be no better than the best plan known, are dropped. If nothing else had to be dropped, the result is proven
+optimal. With hundreds of layers only the most promising beginnings are kept; the bounds of those given up then say how
+far from the optimum the plan can be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepplan.planning.bounds import SuffixBounds
+from deepplan.planning.choices import Choices
+from deepplan.planning.policies.load_all import load_all
+from deepplan.planning.policies.paper import paper, static
+from deepplan.planning.policies.pipeswitch import pipeswitch
+from deepplan.planning.policies.states import IN_PLACE, OPEN, States, extend, undominated
+from deepplan.planning.policies.thinning import thin
+from deepplan.planning.profile import Profile
+from deepplan.planning.simulator import simulate_choices
+from deepplan.planning.timeline import Placement
+
+EXACT_LAYERS = 12  # up to here no beginning is ever given up
+WIDTHS = (
+    32,
+    256,
+)  # beginnings kept by the passes over longer models: the first finds a good plan, the last a better one
+_SAME = 1e-12  # relative difference below which two latencies are the same
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The best plan known and a proven lower bound on all of them, both without the call's overhead."""
+
+    choices: Choices
+    total_ms: float
+    bound_ms: float
+
+    @property
+    def proven(self) -> bool:
+        return self.bound_ms >= self.total_ms * (1.0 - _SAME)
+
+
+def optimal(profile: Profile) -> Choices:
+    """The fastest plan found; never slower than any other policy's."""
+    bounds = SuffixBounds.of(profile)
+    candidates = [policy(profile) for policy in (load_all, pipeswitch, paper, static)]
+    totals = [_total_ms(profile, choices) for choices in candidates]
+    best = int(np.argmin(totals))
+    found = _Found(candidates[best], totals[best], bounds.whole_ms)
+    for width in (None,) if len(profile.layers) <= EXACT_LAYERS else WIDTHS:
+        if not found.proven:
+            found = _search(profile, bounds, found, width)
+    chosen = found.choices
+    bound_ms = found.total_ms if found.proven else found.bound_ms
+    return Choices(chosen.placements, chosen.groups, chosen.routes, bound_ms + profile.call_overhead_ms)
+
+
+def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | None) -> _Found:
+    """One pass over the layers that keeps at most `width` beginnings (None: all that may matter)."""
+    states = States.initial(len(profile.links))
+    history: list[States] = []
+    given_up_ms = np.inf  # no plan that was given up is faster
+    limit_ms = known.total_ms * (1.0 - _SAME)
+    for index, layer in enumerate(profile.layers):
+        states = extend(states, profile, layer)
+        ends = bounds.after(index + 1, states.now, states.free)
+        promising = ends < limit_ms
+        if not promising.any():
+            return _Found(known.choices, known.total_ms, max(known.bound_ms, min(known.total_ms, given_up_ms)))
+        states, ends = states.take(promising), ends[promising]
+        if width is not None and len(states) > width:
+            kept, lost_ms = thin(states, ends, width)
+            states = states.take(kept)
+            given_up_ms = min(given_up_ms, lost_ms)
+        elif layer.size_bytes > 0:
+            states = states.take(undominated(states))
+        history.append(states)
+    choices = _trace_back(profile, history, int(np.argmin(states.now)))
+    total_ms = _total_ms(profile, choices)
+    if total_ms >= known.total_ms:
+        choices, total_ms = known.choices, known.total_ms
+    return _Found(choices, total_ms, max(known.bound_ms, min(total_ms, given_up_ms)))
+
+
+def _trace_back(profile: Profile, history: list[States], position: int) -> Choices:
+    """The choices that led to the state at `position` of the last layer."""
+    actions: list[int] = []
+    for states in reversed(history):
+        actions.append(int(states.action[position]))
+        position = int(states.parent[position])
+    placements: list[Placement] = []
+    groups: list[int] = []
+    routes: list[int] = []
+    for action in reversed(actions):
+        if action >= OPEN:
+            routes.append(action - OPEN)
+        placements.append("dha" if action == IN_PLACE else "load")
+        groups.append(-1 if action == IN_PLACE else len(routes) - 1)
+    return Choices(tuple(placements), tuple(groups), tuple(routes))
+
+
+def _total_ms(profile: Profile, choices: Choices) -> float:
+    return simulate_choices(profile, choices).total_ms - profile.call_overhead_ms

@@ -1,0 +1,44 @@
+"""From a profile to a plan, by a named policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepplan.errors import InvalidInputError, UnknownNameError
+from deepplan.planning.plan import Plan
+from deepplan.planning.policies import POLICIES
+from deepplan.planning.profile import Profile
+
+
+def search(profile: Profile, policy: str = "optimal", devices: Sequence[int | str] | None = None) -> Plan:
+    """The plan that `policy` makes for `profile`, checked and simulated.
+
+    `devices` restricts it to some of the profile's links, the target's first: names as in `profile.devices` or their
+    numbers (2 is "cuda:2"); for a profile that names no devices, indices of its links.
+    Raises UnknownNameError for a policy that does not exist, InvalidInputError for a device that the profile has not.
+    """
+    if policy not in POLICIES:
+        raise UnknownNameError(f"no policy is named {policy!r}; there are {', '.join(POLICIES)}")
+    links = range(len(profile.links)) if devices is None else [_link_of(profile, device) for device in devices]
+    used = profile.with_links(links)
+    choices = POLICIES[policy](used)
+    return Plan.from_choices(
+        profile,
+        choices.placements,
+        choices.groups,
+        choices.routes,
+        policy=policy,
+        links=links,
+        bound_ms=choices.bound_ms,
+    )
+
+
+def _link_of(profile: Profile, device: int | str) -> int:
+    if isinstance(device, str) and device in profile.devices:
+        return profile.devices.index(device)
+    if isinstance(device, int) and not isinstance(device, bool):
+        numbers = [name.rpartition(":")[2] for name in profile.devices] or [str(i) for i in range(len(profile.links))]
+        if str(device) in numbers:
+            return numbers.index(str(device))
+    known = ", ".join(profile.devices) or f"links 0 to {len(profile.links) - 1}"
+    raise InvalidInputError(f"device {device!r} is not in the profile; it has {known}")

@@ -1,0 +1,49 @@
+import pytest
+
+from deepplan.errors import InvalidInputError, UnknownNameError
+from deepplan.planning.plan import Plan
+from deepplan.planning.policies import POLICIES
+from deepplan.planning.search import search
+from deepplan.planning.simulator import simulate
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("links", [1, 3])
+def test_every_policy_makes_a_plan_that_holds_what_it_predicts(policy, links, small_profile, tmp_path):
+    profile = small_profile(links, model="tiny", call_overhead_ms=0.5)
+    plan = search(profile, policy)
+    assert plan.policy == plan.timeline.policy == policy and plan.model == "tiny"
+    assert simulate(profile, plan).total_ms == plan.predicted_ms
+    assert 0 <= plan.gap < 1
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+
+
+def test_the_default_is_optimal_and_proven_for_a_small_profile(small_profile):
+    plan = search(small_profile(2))
+    assert plan.policy == "optimal" and plan.gap == 0
+
+
+def test_an_unknown_policy_is_refused_with_the_known_ones(small_profile):
+    with pytest.raises(UnknownNameError, match="'fastest'.*optimal, paper, static, pipeswitch, load_all"):
+        search(small_profile(), "fastest")
+
+
+@pytest.mark.parametrize(
+    "devices, links", [([2, 0], (1, 0)), (["cuda:2"], (1,)), (["cuda:0", 2], (0, 1)), (None, (0, 1))]
+)
+def test_devices_restrict_a_search_by_name_or_number(devices, links, small_profile):
+    profile = small_profile(2, devices=("cuda:0", "cuda:2"))
+    plan = search(profile, devices=devices)
+    assert plan.links == links and plan.devices == tuple(profile.devices[link] for link in links)
+    assert simulate(profile, plan) == plan.timeline
+
+
+def test_devices_of_a_profile_without_names_are_its_links(small_profile):
+    assert search(small_profile(3), devices=[2, 1]).links == (2, 1)
+
+
+@pytest.mark.parametrize("devices", [[1], ["cuda:1"], [True], [0, 0], [], [-1], ["0"]])
+def test_devices_that_the_profile_has_not_are_refused(devices, small_profile):
+    with pytest.raises(InvalidInputError, match="device|links"):
+        search(small_profile(2, devices=("cuda:0", "cuda:2")), devices=devices)
