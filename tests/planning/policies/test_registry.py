@@ -1,9 +1,9 @@
 import pytest
+from deepplan.planning.search import search
 
 from deepplan.errors import InvalidInputError, UnknownNameError
 from deepplan.planning.plan import Plan
 from deepplan.planning.policies import POLICIES
-from deepplan.planning.search import search
 from deepplan.planning.simulator import simulate
 
 

@@ -1,13 +1,30 @@
-"""From a profile to a plan, by a named policy."""
+"""From a profile to a plan, by a named policy.
+
+A policy is a function from a profile to choices; it may use all of the profile's links.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from deepplan.errors import InvalidInputError, UnknownNameError
+from deepplan.planning.choices import Choices
 from deepplan.planning.plan import Plan
-from deepplan.planning.policies import POLICIES
+from deepplan.planning.policies.load_all import load_all
+from deepplan.planning.policies.optimal import optimal
+from deepplan.planning.policies.paper import paper, static
+from deepplan.planning.policies.pipeswitch import pipeswitch
 from deepplan.planning.profile import Profile
+
+Policy = Callable[[Profile], Choices]
+
+POLICIES: dict[str, Policy] = {
+    "optimal": optimal,
+    "paper": paper,
+    "static": static,
+    "pipeswitch": pipeswitch,
+    "load_all": load_all,
+}
 
 
 def search(profile: Profile, policy: str = "optimal", devices: Sequence[int | str] | None = None) -> Plan:
