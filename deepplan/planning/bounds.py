@@ -1,11 +1,11 @@
 """Lower bounds on the cold-start latency of every plan that continues a given beginning.
 
-The relaxation: a layer may be loaded in part, over all links at once at their summed rate; a copy costs its bytes only,
-and reading in place holds no link. For every layer j the end is then no sooner than the arrival of all that is loaded up
-to j plus the execution from j on; and no sooner than the time now plus the execution of all that is left. Any weighted
-mean of these is a bound as well, in which each layer can be placed for itself. Weighting gives layer k's execution a
-factor m_k and its copy 1 - m_(k-1), with 0 <= m_0 <= m_1 <= ... <= 1, so the best weights are a dynamic programme over
-a grid.
+The relaxation: a layer may be loaded in part, over all links at once at their summed rate; a copy costs its bytes
+only, and reading in place holds no link. For every layer j the end is then no sooner than the arrival of all that is
+loaded up to j plus the execution from j on; and no sooner than the time now plus the execution of all that is left. Any
+weighted mean of these is a bound as well, in which each layer can be placed for itself. Weighting gives layer k's
+execution a factor m_k and its copy 1 - m_(k-1), with 0 <= m_0 <= m_1 <= ... <= 1, so the best weights are a dynamic
+programme over a grid.
 """
 
 from __future__ import annotations

@@ -1,7 +1,1 @@
-"""The planners: one file a policy, and the search that names them."""
-
-from __future__ import annotations
-
-from deepplan.planning.policies.registry import POLICIES, Policy, search
-
-__all__ = ["POLICIES", "Policy", "search"]
+"""The planners, one file a policy; `deepplan.planning.search` names them."""

@@ -1,9 +1,9 @@
 """The default policy: placement, groups and routes searched together.
 
 Beginnings of plans are extended layer by layer; those that are no better than another in any respect, or that a lower
-bound shows to be no better than the best plan known, are dropped. If nothing else had to be dropped, the result is proven
-optimal. With hundreds of layers only the most promising beginnings are kept; the bounds of those given up then say how
-far from the optimum the plan can be.
+bound shows to be no better than the best plan known, are dropped. If nothing else had to be dropped, the result is
+proven optimal. With hundreds of layers only the most promising beginnings are kept; the bounds of those given up then
+say how far from the optimum the plan can be.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """DeepPlan's own planners, as its public artifact has them.
 
-Source: Jeong, Baek and Ahn, DeepPlan, EuroSys'23, section 4.3, and its artifact. Each loaded layer is a group of its own.
+Source: Jeong, Baek and Ahn, DeepPlan, EuroSys'23, section 4.3, and its artifact. Each loaded layer is a group of
+its own.
 """
 
 from __future__ import annotations

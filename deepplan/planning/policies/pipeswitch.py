@@ -1,7 +1,7 @@
 """PipeSwitch: everything is loaded, in the groups that overlap copies and execution best.
 
-Source: Bai et al., PipeSwitch, OSDI'20, section 4.2. The paper searches with pruning; since the arrival of the k-th group
-depends only on k and on the layer it ends with, a dynamic programme over (groups, layers) gives the exact answer.
+Source: Bai et al., PipeSwitch, OSDI'20, section 4.2. The paper searches with pruning; since the arrival of the k-th
+group depends only on k and on the layer it ends with, a dynamic programme over (groups, layers) gives the exact answer.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def pipeswitch(profile: Profile) -> Choices:
 def best_grouping(copies: Floats, executions: Floats, lead: float, alpha: float, gamma: float) -> list[int]:
     """The first layer of each group in the grouping that ends soonest.
 
-    `copies` and `executions` hold one time (ms) for each layer, `lead` is run before any group is waited for, `alpha` is
-    the cost of one copy and `gamma` that of waiting for one group.
+    `copies` and `executions` hold one time (ms) for each layer, `lead` is run before any group is waited for, `alpha`
+    is the cost of one copy and `gamma` that of waiting for one group.
     """
     n = len(copies)
     arrived = np.concatenate(([0.0], np.cumsum(copies)))

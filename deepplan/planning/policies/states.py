@@ -1,10 +1,10 @@
 """Beginnings of plans, compared by what they leave to the layers that follow.
 
-After some layers are decided, the rest of a plan sees only this of them: `now`, when they are executed; `held`, when they
-would be executed if nothing but the arrival of the last group counted (more bytes in that group move it, and `now` with
-it once it is the later); and when each link is free. Every step of the rule is monotone in all of these, so a beginning
-that is no better in any of them than another one, and whose last group travels on the same link, can be forgotten.
-A group's bytes are thus never guessed: as long as it is open its arrival is that of the bytes decided so far.
+After some layers are decided, the rest of a plan sees only this of them: `now`, when they are executed; `held`, when
+they would be executed if nothing but the arrival of the last group counted (more bytes in that group move it, and `now`
+with it once it is the later); and when each link is free. Every step of the rule is monotone in all of these, so a
+beginning that is no better in any of them than another one, and whose last group travels on the same link, can be
+forgotten. A group's bytes are thus never guessed: as long as it is open its arrival is that of the bytes so far.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ class States:
 
     @property
     def now(self) -> Floats:
-        return self.times[NOW]
+        now: Floats = self.times[NOW]
+        return now
 
     @property
     def free(self) -> Floats:
-        return self.times[FREE:]
+        free: Floats = self.times[FREE:]
+        return free
 
     def take(self, kept: NDArray[np.intp] | NDArray[np.bool_]) -> States:
         """Only these states."""

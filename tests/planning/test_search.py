@@ -1,9 +1,8 @@
 import pytest
-from deepplan.planning.search import search
 
 from deepplan.errors import InvalidInputError, UnknownNameError
 from deepplan.planning.plan import Plan
-from deepplan.planning.policies import POLICIES
+from deepplan.planning.search import POLICIES, search
 from deepplan.planning.simulator import simulate
 
 
@@ -25,7 +24,7 @@ def test_the_default_is_optimal_and_proven_for_a_small_profile(small_profile):
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones(small_profile):
-    with pytest.raises(UnknownNameError, match="'fastest'.*optimal, paper, static, pipeswitch, load_all"):
+    with pytest.raises(UnknownNameError, match=r"'fastest'.*optimal, paper, static, pipeswitch, load_all"):
         search(small_profile(), "fastest")
 
 
@@ -45,5 +44,5 @@ def test_devices_of_a_profile_without_names_are_its_links(small_profile):
 
 @pytest.mark.parametrize("devices", [[1], ["cuda:1"], [True], [0, 0], [], [-1], ["0"]])
 def test_devices_that_the_profile_has_not_are_refused(devices, small_profile):
-    with pytest.raises(InvalidInputError, match="device|links"):
+    with pytest.raises(InvalidInputError, match=r"device|links"):
         search(small_profile(2, devices=("cuda:0", "cuda:2")), devices=devices)
