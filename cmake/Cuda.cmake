@@ -28,13 +28,17 @@ add_library(deepplan_cuda INTERFACE)
 set(DEEPPLAN_CUDA_FOUND FALSE)
 set(DEEPPLAN_CUDA_SUPPORT "none (host device only)")
 
-# Takes CUDA from the folder `root`, unless it was taken before or is not all there, or too old.
+# Takes CUDA from the folder `root`, unless it was taken before or is not all there, or too old. The headers in crt/ may
+# lie in a folder of their own, given last: the packages that CUDA 13 comes in leave them out.
 macro(deepplan_take_cuda root origin)
   file(GLOB cuda_header "${root}/include/cuda_runtime_api.h" "${root}/targets/*/include/cuda_runtime_api.h")
   file(GLOB cuda_library "${root}/lib64/libcudart_static.a" "${root}/lib/libcudart_static.a"
        "${root}/targets/*/lib/libcudart_static.a" "${root}/lib/*-linux-gnu/libcudart_static.a")
-  if(cuda_header AND cuda_library AND NOT DEEPPLAN_CUDA_FOUND)
+  list(TRANSFORM cuda_header REPLACE "cuda_runtime_api.h$" "crt/host_defines.h" OUTPUT_VARIABLE cuda_crt)
+  file(GLOB cuda_crt ${cuda_crt} "${ARGN}/crt/host_defines.h")
+  if(cuda_header AND cuda_crt AND cuda_library AND NOT DEEPPLAN_CUDA_FOUND)
     list(GET cuda_header 0 cuda_header)
+    list(GET cuda_crt 0 cuda_crt)
     list(GET cuda_library 0 cuda_library)
     file(STRINGS "${cuda_header}" cuda_number REGEX "^#define CUDART_VERSION +[0-9]+")
     string(REGEX REPLACE "^.* +([0-9]+)[0-9]([0-9])[0-9].*$" "\\1.\\2" cuda_version "${cuda_number}")
@@ -42,7 +46,8 @@ macro(deepplan_take_cuda root origin)
       set(DEEPPLAN_CUDA_FOUND TRUE)
       set(DEEPPLAN_CUDA_SUPPORT "${cuda_version}, ${origin} ${root}")
       get_filename_component(cuda_include "${cuda_header}" DIRECTORY)
-      target_include_directories(deepplan_cuda SYSTEM INTERFACE "${cuda_include}")
+      get_filename_component(cuda_crt_include "${cuda_crt}/../.." ABSOLUTE)
+      target_include_directories(deepplan_cuda SYSTEM INTERFACE "${cuda_include}" "${cuda_crt_include}")
       target_link_libraries(deepplan_cuda INTERFACE "${cuda_library}" Threads::Threads ${CMAKE_DL_LIBS} rt)
       # A CUDA torch puts its own libcudart into the global scope: exported symbols of ours would be bound to that one.
       target_link_options(deepplan_cuda INTERFACE "LINKER:--exclude-libs,libcudart_static.a")
@@ -59,7 +64,8 @@ if(NOT cuda_wanted STREQUAL "OFF")
     get_filename_component(site_packages "${torch_dir}/.." ABSOLUTE)
     file(GLOB roots "${site_packages}/nvidia/cu[0-9]*" "${site_packages}/nvidia/cuda_runtime")
     foreach(root IN LISTS roots)
-      deepplan_take_cuda("${root}" "brought by torch at")
+      # triton, which comes with a CUDA torch, has them.
+      deepplan_take_cuda("${root}" "brought by torch at" "${site_packages}/triton/backends/nvidia/include")
     endforeach()
   endif()
 endif()
@@ -68,6 +74,7 @@ if(cuda_wanted STREQUAL "ON" AND NOT DEEPPLAN_CUDA_FOUND)
   message(FATAL_ERROR
     "deepplan: DEEPPLAN_CUDA=ON, but there is no CUDA ${oldest_cuda} or newer: neither a toolkit (looked in "
     "${DEEPPLAN_CUDA_ROOTS}) nor the files that a CUDA torch brings along. "
-    "Install the CUDA toolkit and point CUDA_HOME at it, or install a CUDA build of torch, or set DEEPPLAN_CUDA=OFF.")
+    "Install the CUDA toolkit and point CUDA_HOME at it, or install a CUDA build of torch (with triton, or with "
+    "nvidia-cuda-crt), or set DEEPPLAN_CUDA=OFF.")
 endif()
 message(STATUS "deepplan: CUDA support: ${DEEPPLAN_CUDA_SUPPORT}")

@@ -7,8 +7,8 @@ functions are those of `deepplan._native`; `_core.pyi` lists them.
 
 from __future__ import annotations
 
-from deepplan._build_check import check_build
+from deepplan._build_check import check_build as _check_build
 
-check_build()
+_check_build()
 
 from deepplan._native import *  # noqa: E402, F403

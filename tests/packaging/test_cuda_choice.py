@@ -25,10 +25,15 @@ class Machine:
 
     root: Path
 
-    def add_cuda(self, folder: str, version: int) -> Path:
+    def add_header(self, path: str, text: str = "") -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def add_cuda(self, folder: str, version: int, crt: bool = True) -> Path:
         root = self.root / folder
-        (root / "include").mkdir(parents=True)
-        (root / "include" / "cuda_runtime_api.h").write_text(f"#define CUDART_VERSION  {version}\n")
+        self.add_header(f"{folder}/include/cuda_runtime_api.h", f"#define CUDART_VERSION  {version}\n")
+        if crt:
+            self.add_header(f"{folder}/include/crt/host_defines.h")
         (root / "lib").mkdir()
         (root / "lib" / "libcudart_static.a").touch()
         return root
@@ -67,6 +72,14 @@ def test_without_a_toolkit_torchs_files_do(machine: Machine, folder: str, choice
     brought = machine.add_cuda(folder, 13020)
     said = machine.configure(nothing_but(machine.root / "nowhere"), f"-DDEEPPLAN_CUDA={choice}")
     assert f"CUDA support: 13.2, brought by torch at {brought}" in said
+
+
+def test_headers_that_cuda_13s_packages_leave_out_are_taken_from_triton(machine: Machine) -> None:
+    brought = machine.add_cuda("site/nvidia/cu13", 13020, crt=False)
+    nowhere = nothing_but(machine.root / "nowhere")
+    assert "CUDA support: none" in machine.configure(nowhere)
+    machine.add_header("site/triton/backends/nvidia/include/crt/host_defines.h")
+    assert f"CUDA support: 13.2, brought by torch at {brought}" in machine.configure(nowhere)
 
 
 def test_cuda_home_is_looked_at_first(machine: Machine) -> None:
