@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <random>
+
+#include "runtime/host_weights.h"
+#include "runtime/plan.h"
+
+namespace deepplan {
+
+// Layers with none to three tensors of 0 bytes to `most_bytes`, most of them small and of odd sizes.
+inline ModelWeights random_weights(std::mt19937& random, std::size_t layers, std::size_t most_bytes) {
+  ModelWeights weights;
+  weights.layer_tensors.resize(layers);
+  for (auto& tensors : weights.layer_tensors) {
+    for (unsigned count = random() % 4; count > 0; --count) {
+      tensors.push_back(static_cast<int>(weights.tensor_bytes.size()));
+      const std::size_t limit = random() % 3 == 0 ? most_bytes : 2000;
+      weights.tensor_bytes.push_back(random() % (limit + 1));
+    }
+  }
+  return weights;
+}
+
+// A valid plan: a fifth of the layers read in place, groups of random length, every link used at random.
+inline ExecutionPlan random_plan(std::mt19937& random, const ModelWeights& weights, int link_count) {
+  ExecutionPlan plan;
+  for (const auto& tensors : weights.layer_tensors) {
+    const bool load = random() % 5 != 0;
+    plan.placement.push_back(load ? Placement::Load : Placement::DirectHostAccess);
+    if (!load || tensors.empty()) {
+      plan.group.push_back(-1);
+      continue;
+    }
+    if (plan.route.empty() || random() % 2 == 0) {
+      plan.route.push_back(static_cast<int>(random() % static_cast<unsigned>(link_count)));
+    }
+    plan.group.push_back(static_cast<int>(plan.route.size()) - 1);
+  }
+  return plan;
+}
+
+// Writes bytes that tell tensor and position, never 0xff.
+inline void write_pattern(const HostWeights& weights) {
+  const WeightLayout& layout = weights.layout();
+  for (std::size_t tensor = 0; tensor < layout.tensor_bytes.size(); ++tensor) {
+    char* const data = weights.data(static_cast<int>(tensor));
+    for (std::size_t i = 0; i < layout.tensor_bytes[tensor]; ++i) {
+      data[i] = static_cast<char>((tensor * 31 + i * 7) % 251);
+    }
+  }
+}
+
+}  // namespace deepplan

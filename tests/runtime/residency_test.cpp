@@ -1,0 +1,159 @@
+#include "runtime/residency.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <thread>
+
+#include "core/error.h"
+#include "core/pinned_arena.h"
+
+namespace deepplan {
+namespace {
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+
+struct ResidencyTest : testing::Test {
+  std::shared_ptr<Device> device = open_slow_device();
+  DevicePool pool{device, 8 * kMiB};
+  Residency residency{pool};
+
+  // Its copies are still on their way when a busy test machine gets round to looking.
+  static std::shared_ptr<Device> open_slow_device() {
+    set_host_devices({.link_gbps = 0.1});
+    auto device = open_device({Backend::Host, 0});
+    set_host_devices({});
+    return device;
+  }
+
+  void load(const std::string& model, std::size_t bytes = 2 * kMiB) { residency.acquire(model, bytes).mark_loaded(); }
+  std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (const ResidentModel& model : residency.list()) all.push_back(model.model);
+    return all;
+  }
+};
+
+TEST_F(ResidencyTest, IsColdOnceAndWarmThereafter) {
+  char* data = nullptr;
+  {
+    ResidencyLease lease = residency.acquire("a", 2 * kMiB);
+    EXPECT_FALSE(lease.was_loaded());
+    data = lease.data();
+    std::memset(data, 1, 2 * kMiB);
+    lease.mark_loaded();
+    EXPECT_FALSE(lease.was_loaded());
+    EXPECT_TRUE(residency.list()[0].in_use);
+  }
+  const ResidencyLease lease = residency.acquire("a", 2 * kMiB);
+  EXPECT_TRUE(lease.was_loaded());
+  EXPECT_EQ(lease.data(), data);
+  EXPECT_EQ(residency.budget_bytes(), 8 * kMiB);
+}
+
+TEST_F(ResidencyTest, DropsAModelThatWasNotLoadedToItsEnd) {
+  {
+    const ResidencyLease lease = residency.acquire("a", kMiB);
+  }
+  EXPECT_FALSE(residency.contains("a"));
+  EXPECT_EQ(pool.stats().used_bytes, 0);
+}
+
+TEST_F(ResidencyTest, EvictsTheLeastRecentlyUsed) {
+  for (const char* model : {"a", "b", "c", "d"}) load(model);
+  EXPECT_EQ(names(), (std::vector<std::string>{"a", "b", "c", "d"}));
+  residency.touch("a");
+  residency.touch("unknown");
+  load("e");
+  EXPECT_EQ(names(), (std::vector<std::string>{"c", "d", "a", "e"}));
+  load("f", 4 * kMiB);
+  EXPECT_EQ(names(), (std::vector<std::string>{"a", "e", "f"}));
+}
+
+TEST_F(ResidencyTest, LeavesPinnedAndLeasedModelsAlone) {
+  load("pinned");
+  residency.pin("pinned", true);
+  const ResidencyLease leased = residency.acquire("leased", 2 * kMiB);
+  load("old");
+  load("new");
+  load("newer");
+  EXPECT_EQ(names(), (std::vector<std::string>{"pinned", "leased", "new", "newer"}));
+  try {
+    load("large", 5 * kMiB);
+    FAIL() << "there was no room";
+  } catch (const OutOfMemory& error) {
+    EXPECT_NE(error.message().find("must stay: leased (2.0 MiB, in use), pinned (2.0 MiB, pinned)"), std::string::npos)
+        << error.message();
+  }
+  EXPECT_EQ(names().size(), 4);  // known beforehand: nothing was evicted
+  residency.pin("pinned", false);
+  load("large", 5 * kMiB);
+  EXPECT_EQ(names(), (std::vector<std::string>{"leased", "large"}));
+  EXPECT_THROW(residency.pin("pinned", true), InvalidArgument);
+}
+
+TEST_F(ResidencyTest, EvictsOnRequestUnlessInUse) {
+  load("a");
+  EXPECT_TRUE(residency.evict("a"));
+  EXPECT_FALSE(residency.evict("a"));
+  const ResidencyLease lease = residency.acquire("a", kMiB);
+  EXPECT_THROW(residency.evict("a"), InvalidArgument);
+  EXPECT_THROW(residency.acquire("a", kMiB), InvalidArgument);
+}
+
+TEST_F(ResidencyTest, HandsTheLastUseToWhoeverComesNext) {
+  const std::shared_ptr<Event> used = device->create_event();
+  const PinnedBlock source = process_arena().allocate(8 * kMiB);
+  const auto landing = device->allocate(8 * kMiB);
+  const auto stream = device->create_stream();
+  const auto run_long = [&] {
+    for (int i = 0; i < 3; ++i) device->copy_from_host(landing->data(), source.data(), 8 * kMiB, *stream);
+    stream->record(*used);
+  };
+  run_long();
+  {
+    ResidencyLease lease = residency.acquire("a", 8 * kMiB);
+    EXPECT_TRUE(lease.last_uses().empty());
+    lease.set_last_use(used);
+    lease.mark_loaded();
+  }
+  {
+    EXPECT_EQ(residency.acquire("a", 8 * kMiB).last_uses(), std::vector{used});
+  }
+  residency.evict("a");
+  EXPECT_FALSE(used->query()) << "evicting waited";
+  EXPECT_EQ(residency.acquire("b", 8 * kMiB).last_uses(), std::vector{used});
+  stream->synchronize();
+}
+
+TEST_F(ResidencyTest, GivesAModelOfAnotherSizeNewMemory) {
+  load("a", kMiB);
+  const ResidencyLease lease = residency.acquire("a", 3 * kMiB);
+  EXPECT_FALSE(lease.was_loaded());
+  EXPECT_EQ(residency.list()[0].bytes, 3 * kMiB);
+}
+
+TEST_F(ResidencyTest, RefusesAnEmptyLease) {
+  ResidencyLease lease;
+  EXPECT_EQ(lease.data(), nullptr);
+  EXPECT_FALSE(lease.was_loaded());
+  EXPECT_TRUE(lease.last_uses().empty());
+  EXPECT_THROW(lease.mark_loaded(), InvalidArgument);
+  EXPECT_THROW(lease.set_last_use(nullptr), InvalidArgument);
+}
+
+TEST_F(ResidencyTest, IsThreadSafe) {
+  std::vector<std::jthread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([this, thread] {
+      for (int i = 0; i < 100; ++i) {
+        ResidencyLease lease = residency.acquire(std::to_string(thread) + std::to_string(i % 3), kMiB / 2);
+        std::memset(lease.data(), thread, kMiB / 2);
+        lease.mark_loaded();
+      }
+    });
+  }
+}
+
+}  // namespace
+}  // namespace deepplan
