@@ -223,7 +223,9 @@ class _Converter:
         assert isinstance(sequence, Slot)
         key = (sequence.index, index)
         if key not in self._list_items:
-            self._list_items[key] = self._emit("deepplan::list_get", "", (sequence, index), {}, 1, _module(node, "deepplan::list_get"))[0]
+            self._list_items[key] = self._emit(
+                "deepplan::list_get", "", (sequence, index), {}, 1, _module(node, "deepplan::list_get")
+            )[0]
         return self._list_items[key]
 
     def _emit(

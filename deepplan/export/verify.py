@@ -120,6 +120,7 @@ def _verify_values(graph: Graph) -> None:
 
 def _verify_operator(step: Step, where: str) -> None:
     _require(_OPERATOR.fullmatch(step.op) is not None, f"{where}: not the name of an operator")
+    _require(step.op not in FORBIDDEN_OPERATORS, f"{where}: a graph may not open files")
     ours = step.op.startswith("deepplan::")
     _require(not ours or step.op in OWN_OPERATORS, f"{where}: deepplan has no such operator")
 
@@ -143,6 +144,8 @@ def _require(holds: bool, message: str) -> None:
         raise DocumentError(f"not a sound graph: {message}")
 
 
+# Operators that reach outside the graph's values: they open the files that their arguments name.
+FORBIDDEN_OPERATORS = frozenset({"aten::from_file"})
 SCALAR_OPERATORS = (
     "add",
     "sub",

@@ -40,7 +40,9 @@ def pack_weights(tensors: dict[str, torch.Tensor]) -> PackedWeights:
     by_memory: dict[int, list[_Extent]] = {}
     for index, tensor in enumerate(dense):
         begin_bytes = int(tensor.storage_offset()) * tensor.element_size()
-        count = 0 if tensor.numel() == 0 else 1 + sum((int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride()))
+        count = (
+            0 if tensor.numel() == 0 else 1 + sum((int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride()))
+        )
         extent = _Extent(index, begin_bytes, begin_bytes + count * tensor.element_size())
         by_memory.setdefault(tensor.untyped_storage()._cdata, []).append(extent)
     parts = sorted((part for extents in by_memory.values() for part in _overlapping(extents)), key=_first_index)

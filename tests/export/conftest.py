@@ -22,7 +22,7 @@ class Interpreter:
         self.graph = captured.graph
         self.weights = []
         for weight in self.graph.weights:
-            memory = captured.storages[weight.storage].clone()
+            memory = captured.storages[weight.storage]
             dtype = getattr(torch, weight.dtype)
             view = torch.empty(0, dtype=dtype).set_(
                 memory.untyped_storage(), weight.offset_bytes // dtype.itemsize, weight.shape, weight.stride
