@@ -1,10 +1,11 @@
 """Lower bounds on the cold-start latency of every plan that continues a given beginning.
 
-The relaxation: a layer may be loaded in part, over all links at once at their summed rate; a copy costs its bytes
-only, and reading in place holds no link. For every layer j the end is then no sooner than the arrival of all that is
-loaded up to j plus the execution from j on; and no sooner than the time now plus the execution of all that is left. Any
-weighted mean of these is a bound as well, in which each layer can be placed for itself. Weighting gives layer k's
-execution a factor m_k and its copy 1 - m_(k-1), with 0 <= m_0 <= m_1 <= ... <= 1, so the best weights are a dynamic
+No link is ever free later than the execution decided so far ends: a loaded layer waits for its group, and reading in
+place takes at least as long as it holds the link. So for every layer j the end is no sooner than the links' mean free
+time, after all that is loaded or read in place up to j, plus the execution from j on; and no sooner than the time now
+plus the execution of all that is left. Copies are taken to cost their bytes only, and a layer may be placed in part.
+Any weighted mean of these is a bound as well, and in it each layer can be placed for itself. Weighting gives layer k's
+execution a factor m_k and its bytes 1 - m_(k-1), with 0 <= m_0 <= m_1 <= ... <= 1, so the best weights are a dynamic
 programme over a grid.
 """
 
@@ -40,7 +41,8 @@ class SuffixBounds:
             layer = profile.layers[index]
             cost = after * layer.execute_ms + (1.0 - before) * (layer.size_bytes / rates.sum())
             if layer.size_bytes > 0 and layer.direct_host_access_ms is not None:
-                cost = np.minimum(cost, after * layer.direct_host_access_ms)
+                held_ms = profile.link_held_ms(layer) * (rates[0] / rates.sum())
+                cost = np.minimum(cost, after * layer.direct_host_access_ms + (1.0 - before) * held_ms)
             suffix[index] = (cost + decreasing + suffix[index + 1][None, :]).max(axis=1)
         return cls(suffix, rates / rates.sum())
 

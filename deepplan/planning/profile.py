@@ -21,6 +21,10 @@ class LayerProfile(Record):
     `load_ms`: time to copy its parameters to the device. `execute_ms`: time to run it with the parameters in device
     memory. `direct_host_access_ms`: time to run it reading them in place in host memory, None where it cannot.
     The spreads are the widths between the 10th and the 90th percentile of the measurements.
+
+    `direct_host_access_ms` is measured while copies fill the target's link, as they do in a cold start.
+    `direct_host_access_link_ms` is how long its traffic takes on that link alone: longer than its bytes for a matrix
+    product, whose tiles read them many times over; None if every byte crosses once.
     """
 
     name: str
@@ -31,6 +35,7 @@ class LayerProfile(Record):
     direct_host_access_ms: Milliseconds | None
     execute_spread_ms: Milliseconds = 0.0
     direct_host_access_spread_ms: Milliseconds = 0.0
+    direct_host_access_link_ms: Milliseconds | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,10 @@ class Profile(Document, Origin):
         if layer.size_bytes == 0 or layer.direct_host_access_ms is None:
             return 0.0
         longer = layer.direct_host_access_ms - layer.execute_ms
-        return max(0.0, min(longer, layer.size_bytes / self.links[0].bytes_per_ms))
+        traffic_ms = layer.direct_host_access_link_ms
+        if traffic_ms is None:
+            traffic_ms = layer.size_bytes / self.links[0].bytes_per_ms
+        return max(0.0, min(longer, traffic_ms))
 
     def with_links(self, links: Sequence[int]) -> Profile:
         """The same profile with only these of its links, the first of them the target's."""

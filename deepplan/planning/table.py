@@ -1,7 +1,8 @@
-"""A plan as text: a header and one row for each layer."""
+"""Text for a terminal: a plan as a header and one row for each layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,15 +24,20 @@ def plan_table(plan: Plan) -> str:
         f"{len(plan.links)} links, {in_place:.2f} MB read in place\n"
     )
     rows = [_COLUMNS, *(_row(index, layer) for index, layer in enumerate(plan.layers))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return header + text_table(rows, _LEFT)
+
+
+def text_table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """`rows` with their columns aligned: those in `left` (text) to the left, the others (numbers) to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
     lines = (
         "  ".join(
-            cell.ljust(width) if column in _LEFT else cell.rjust(width)
+            cell.ljust(width) if column in left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in rows
     )
-    return header + "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _row(index: int, layer: PlanLayer) -> tuple[str, ...]:

@@ -24,10 +24,8 @@ from deepplan.planning.simulator import simulate_choices
 from deepplan.planning.timeline import Placement
 
 EXACT_LAYERS = 12  # up to here no beginning is ever given up
-WIDTHS = (
-    32,
-    256,
-)  # beginnings kept by the passes over longer models: the first finds a good plan, the last a better one
+FIRST_WIDTH = 32  # beginnings kept by a quick pass, whose plan makes the next one cheaper
+ALL_STATES = 200_000  # beginnings kept by the last pass, over all layers
 _SAME = 1e-12  # relative difference below which two latencies are the same
 
 
@@ -51,9 +49,12 @@ def optimal(profile: Profile) -> Choices:
     totals = [_total_ms(profile, choices) for choices in candidates]
     best = int(np.argmin(totals))
     found = _Found(candidates[best], totals[best], bounds.whole_ms)
-    for width in (None,) if len(profile.layers) <= EXACT_LAYERS else WIDTHS:
-        if not found.proven:
-            found = _search(profile, bounds, found, width)
+    layers = len(profile.layers)
+    found = _search(profile, bounds, found, FIRST_WIDTH)
+    if not found.proven:
+        found = _search(profile, bounds, found, max(FIRST_WIDTH, ALL_STATES // layers))
+    if not found.proven and layers <= EXACT_LAYERS:
+        found = _search(profile, bounds, found, None)
     chosen = found.choices
     bound_ms = found.total_ms if found.proven else found.bound_ms
     return Choices(chosen.placements, chosen.groups, chosen.routes, bound_ms + profile.call_overhead_ms)
@@ -64,11 +65,11 @@ def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | 
     states = States.initial(len(profile.links))
     history: list[States] = []
     given_up_ms = np.inf  # no plan that was given up is faster
-    limit_ms = known.total_ms * (1.0 - _SAME)
+    limit_ms = known.total_ms * (1.0 + _SAME)  # as good is good enough: it may have fewer groups
     for index, layer in enumerate(profile.layers):
         states = extend(states, profile, layer)
         ends = bounds.after(index + 1, states.now, states.free)
-        promising = ends < limit_ms
+        promising = ends <= limit_ms
         if not promising.any():
             return _Found(known.choices, known.total_ms, max(known.bound_ms, min(known.total_ms, given_up_ms)))
         states, ends = states.take(promising), ends[promising]
@@ -79,11 +80,14 @@ def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | 
         elif layer.size_bytes > 0:
             states = states.take(undominated(states))
         history.append(states)
-    choices = _trace_back(profile, history, int(np.argmin(states.now)))
+    # Of plans that are as fast, the one that occupies the links least has the fewest copies.
+    last = np.argmin(states.now + _SAME * states.free.sum(axis=0))
+    choices = _trace_back(profile, history, int(last))
     total_ms = _total_ms(profile, choices)
-    if total_ms >= known.total_ms:
-        choices, total_ms = known.choices, known.total_ms
-    return _Found(choices, total_ms, max(known.bound_ms, min(total_ms, given_up_ms)))
+    bound_ms = max(known.bound_ms, min(total_ms, known.total_ms, given_up_ms))
+    if (total_ms, len(choices.routes)) < (known.total_ms, len(known.choices.routes)):
+        return _Found(choices, total_ms, bound_ms)
+    return _Found(known.choices, known.total_ms, bound_ms)
 
 
 def _trace_back(profile: Profile, history: list[States], position: int) -> Choices:
