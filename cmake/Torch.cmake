@@ -30,6 +30,8 @@ message(STATUS "deepplan: torch: ${DEEPPLAN_TORCH_VERSION} at ${torch_dir}")
 add_library(deepplan_libtorch INTERFACE)
 target_include_directories(deepplan_libtorch SYSTEM INTERFACE
   "${torch_dir}/include" "${torch_dir}/include/torch/csrc/api/include")
+# On every command line, so that objects in a cached build folder are never linked against another torch.
+target_compile_definitions(deepplan_libtorch INTERFACE "DEEPPLAN_TORCH_VERSION=${DEEPPLAN_TORCH_VERSION}")
 foreach(library c10 torch_cpu torch torch_python)
   target_link_libraries(deepplan_libtorch INTERFACE "${torch_dir}/lib/lib${library}.so")
 endforeach()
