@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,8 @@ def capture(module: torch.nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping
 def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
     name = type(module).__name__
     try:
-        with torch.no_grad(), masks_as_in_eager():
+        with torch.no_grad(), masks_as_in_eager(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*were assigned during export", category=UserWarning)
             return torch.export.export(module, args, kwargs, strict=False)
     except ExportError:
         raise

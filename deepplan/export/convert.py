@@ -303,9 +303,9 @@ def _module(node: fx.Node, op: str) -> Module:
     stack = node.meta.get("nn_module_stack")
     if not stack:
         return Module(op.partition("::")[2], op.partition("::")[2])
-    path, kind = list(stack.values())[-1]
+    call, (path, kind) = list(stack.items())[-1]
     type_name = (kind if isinstance(kind, str) else kind.__qualname__).rpartition(".")[2]
-    return Module(path or type_name, type_name)
+    return Module(path or type_name, type_name, call)
 
 
 def _renumber_weights(draft: DraftStep, old: list[str], new: list[str]) -> DraftStep:

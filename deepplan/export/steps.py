@@ -12,10 +12,12 @@ from deepplan.export.verify import references
 
 @dataclass(frozen=True)
 class Module:
-    """The module call that a step belongs to: its qualified name, and its class's name."""
+    """The module call that a step belongs to: the module's qualified name and class's name, and what tells this call
+    from others of the same module."""
 
     name: str
     type: str
+    call: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ _UNMARKED = {
     "aten::batch_norm": ("training", ("running_mean", "running_var")),
     "aten::instance_norm": ("use_input_stats", ("running_mean", "running_var")),
 }
+# Operators that return their input itself in eval mode, while tracing shows a fresh value.
+_HIDDEN_ALIASES = frozenset(f"aten::{name}dropout" for name in ("", "feature_", "alpha_", "feature_alpha_"))
 _HARMLESS = frozenset({"aten::detach_", "aten::requires_grad_"})  # write no values
 
 
@@ -47,7 +49,7 @@ class WriteGuard:
             self._weights.discard(memory)
 
     def check(self, node: fx.Node, target: torch._ops.OpOverload) -> None:
-        """Raises ExportError if this call writes to protected memory."""
+        """Raises ExportError if this call writes to protected memory, and follows memory that it passes on."""
         schema = target._schema
         arguments = {argument.name: value for argument, value in zip(schema.arguments, node.args)} | dict(node.kwargs)
         if schema.name in _UNMARKED:
@@ -55,10 +57,17 @@ class WriteGuard:
             if arguments.get(switch):
                 for buffer in buffers:
                     self._refuse(schema.name, arguments.get(buffer), "; call module.eval() first")
+        elif schema.name in _HIDDEN_ALIASES:
+            self._alias(node, node.args[0])
         elif schema.is_mutable and schema.name not in _HARMLESS:
             for argument in schema.arguments:
                 if argument.alias_info is not None and argument.alias_info.is_write:
                     self._refuse(schema.name, arguments.get(argument.name), "")
+
+    def _alias(self, node: fx.Node, source: Any) -> None:
+        for memory in _memories(source):
+            if memory in self._names:
+                self.protect(node, self._names[memory], memory in self._weights)
 
     def _refuse(self, operator: str, value: Any, remedy: str) -> None:
         for item in value if isinstance(value, (list, tuple)) else (value,):

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from deepplan.export.arguments import Argument, Device, DType, Layout, MemoryFormat, Slot, WeightRef
+from deepplan.export.capture import capture
 from deepplan.export.convert import Captured
+from deepplan.export.graph import Graph
 from deepplan.export.nesting import flatten, load, unflatten
 
 
@@ -82,3 +85,26 @@ class Interpreter:
 @pytest.fixture
 def interpret() -> Callable[[Captured], Interpreter]:
     return Interpreter
+
+
+@pytest.fixture
+def check_against_eager() -> Callable[..., Captured]:
+    """Captures a module, runs the graph as it is read back from JSON, and compares: equal to the bit, same classes."""
+
+    def check(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Captured:
+        captured = capture(module, args, kwargs)
+        read = Captured(Graph.from_json(captured.graph.to_json()), captured.storages)
+        with torch.no_grad():
+            expected = module(*args, **kwargs)
+        actual = Interpreter(read)(*args, **kwargs)
+        leaves, spec = pytree.tree_flatten(actual)
+        expected_leaves, expected_spec = pytree.tree_flatten(expected)
+        assert type(actual) is type(expected) and spec == expected_spec
+        for leaf, expected_leaf in zip(leaves, expected_leaves, strict=True):
+            if isinstance(leaf, torch.Tensor):
+                torch.testing.assert_close(leaf, expected_leaf, rtol=0, atol=0, equal_nan=True)
+            else:
+                assert leaf == expected_leaf
+        return captured
+
+    return check
