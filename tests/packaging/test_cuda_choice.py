@@ -63,7 +63,7 @@ def nothing_but(root: Path) -> str:
 def test_auto_takes_a_toolkit_before_torchs_files(machine: Machine) -> None:
     toolkit = machine.add_cuda("toolkit", 12080)
     machine.add_cuda("site/nvidia/cu13", 13020)
-    assert f"CUDA support: 12.8, toolkit at {toolkit}" in machine.configure(nothing_but(toolkit))
+    assert f"CUDA support: 12.8 (toolkit) at {toolkit}" in machine.configure(nothing_but(toolkit))
 
 
 @pytest.mark.parametrize("folder", ["site/nvidia/cu13", "site/nvidia/cuda_runtime"])
@@ -71,7 +71,7 @@ def test_auto_takes_a_toolkit_before_torchs_files(machine: Machine) -> None:
 def test_without_a_toolkit_torchs_files_do(machine: Machine, folder: str, choice: str) -> None:
     brought = machine.add_cuda(folder, 13020)
     said = machine.configure(nothing_but(machine.root / "nowhere"), f"-DDEEPPLAN_CUDA={choice}")
-    assert f"CUDA support: 13.2, brought by torch at {brought}" in said
+    assert f"CUDA support: 13.2 (brought by torch) at {brought}" in said
 
 
 def test_headers_that_cuda_13s_packages_leave_out_are_taken_from_triton(machine: Machine) -> None:
@@ -79,12 +79,12 @@ def test_headers_that_cuda_13s_packages_leave_out_are_taken_from_triton(machine:
     nowhere = nothing_but(machine.root / "nowhere")
     assert "CUDA support: none" in machine.configure(nowhere)
     machine.add_header("site/triton/backends/nvidia/include/crt/host_defines.h")
-    assert f"CUDA support: 13.2, brought by torch at {brought}" in machine.configure(nowhere)
+    assert f"CUDA support: 13.2 (brought by torch) at {brought}" in machine.configure(nowhere)
 
 
 def test_cuda_home_is_looked_at_first(machine: Machine) -> None:
     toolkit = machine.add_cuda("toolkit", 13000)
-    assert f"CUDA support: 13.0, toolkit at {toolkit}" in machine.configure(CUDA_HOME=str(toolkit))
+    assert f"CUDA support: 13.0 (toolkit) at {toolkit}" in machine.configure(CUDA_HOME=str(toolkit))
 
 
 def test_auto_with_neither_builds_for_the_host(machine: Machine) -> None:
