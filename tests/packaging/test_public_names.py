@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from importlib import metadata, resources
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,7 @@ def test_the_version_is_the_distributions() -> None:
 
 
 def test_the_package_ships_its_types_and_profiles() -> None:
-    files = resources.files("deepplan")
-    assert (files / "py.typed").is_file()
-    assert any(entry.name.endswith(".json") for entry in (files / "profiles").iterdir())
+    source, installed = Path(__file__).parents[2] / "deepplan", Path(deepplan.__file__).parent
+    for pattern in ("py.typed", "_core.pyi", "profiles/**/*.json"):
+        expected = {file.relative_to(source) for file in source.glob(pattern)}
+        assert {file.relative_to(installed) for file in installed.glob(pattern)} == expected
