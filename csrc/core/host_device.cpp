@@ -48,15 +48,8 @@ HostStream& stream_of(DeviceId device, Stream& stream) {
 HostQueue::Work copy_over(std::shared_ptr<HostLink> link, void* dst, const void* src, std::size_t bytes) {
   return [link = std::move(link), dst = static_cast<char*>(dst), src = static_cast<const char*>(src),
           bytes](HostLink::TimePoint ready) {
-    ready += link->latency();
-    for (std::size_t done = 0; done < bytes;) {
-      const std::size_t chunk = std::min(HostLink::kChunkBytes, bytes - done);
-      ready = link->book(chunk, ready);
-      wait_until(ready);
-      std::memcpy(dst + done, src + done, chunk);
-      done += chunk;
-    }
-    return ready;
+    return link->move(bytes, ready,
+                      [=](std::size_t offset, std::size_t chunk) { std::memcpy(dst + offset, src + offset, chunk); });
   };
 }
 
@@ -138,14 +131,7 @@ void HostDevice::fill(void* dst, unsigned char byte, std::size_t bytes, Stream& 
 }
 
 void HostDevice::charge_in_place_read(std::size_t bytes) {
-  if (bytes == 0) return;
-  auto ready = HostLink::Clock::now() + from_host_->latency();
-  for (std::size_t left = bytes; left > 0;) {
-    const std::size_t chunk = std::min(HostLink::kChunkBytes, left);
-    ready = from_host_->book(chunk, ready);
-    wait_until(ready);
-    left -= chunk;
-  }
+  if (bytes > 0) from_host_->move(bytes, HostLink::Clock::now(), [](std::size_t, std::size_t) {});
 }
 
 PeerLink HostDevice::peer_link(const Device& peer) const {

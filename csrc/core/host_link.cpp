@@ -1,6 +1,5 @@
 #include "core/host_link.h"
 
-#include <algorithm>
 #include <thread>
 
 namespace deepplan {
@@ -17,10 +16,11 @@ HostLink::TimePoint HostLink::book(std::size_t bytes, TimePoint not_before) {
   return next_free_;
 }
 
-void wait_until(HostLink::TimePoint until) {
+void HostLink::wait_for(TimePoint until, bool precisely) {
   constexpr std::chrono::microseconds kAwake{60};  // about what a sleep oversleeps
-  if (HostLink::Clock::now() + kAwake < until) std::this_thread::sleep_until(until - kAwake);
-  while (HostLink::Clock::now() < until) std::this_thread::yield();
+  const TimePoint asleep_until = precisely ? until - kAwake : until;
+  if (Clock::now() < asleep_until) std::this_thread::sleep_until(asleep_until);
+  while (Clock::now() < until) std::this_thread::yield();
 }
 
 }  // namespace deepplan

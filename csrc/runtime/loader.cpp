@@ -27,7 +27,13 @@ Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& pl
   pieces_ = order_pieces(extents, plan.route, links.count(), links.slot_bytes());
 }
 
-Loader::~Loader() = default;
+Loader::~Loader() {
+  try {
+    synchronize();
+  } catch (const Error&) {
+    // The device failed: whoever used its results was told, and there is nothing left to wait for.
+  }
+}
 
 void Loader::begin(char* device_base, std::span<const std::shared_ptr<Event>> after) {
   if (device_base == nullptr && weights_->layout().loaded_bytes > 0) {

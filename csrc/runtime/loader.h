@@ -28,6 +28,7 @@ class Loader {
  public:
   // Borrows links and weights, which must outlive it; both must match the plan (see validate).
   Loader(Links& links, const HostWeights& weights, const ExecutionPlan& plan);
+  // Waits for what was issued: weights and device memory may go away after it.
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;

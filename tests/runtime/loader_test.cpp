@@ -22,13 +22,13 @@ class LoaderTest : public EveryBackend {
     return std::make_unique<Links>(open(), helpers, LinksOptions{.slots = 3, .slot_bytes = slot_bytes});
   }
 
-  // The bytes of one group as they are right after waiting for it on another stream.
-  static std::vector<char> read_group(Device& device, const Event* ready, const char* base, const Extent& extent) {
+  // The bytes of one extent as they are right after waiting for an event on another stream; null waits for nothing.
+  static std::vector<char> read_behind(Device& device, Stream& stream, const Event* ready, const char* base,
+                                       const Extent& extent) {
     const PinnedBlock landing = process_arena().allocate(extent.bytes);
-    const auto stream = device.create_stream();
-    if (ready != nullptr) stream->wait(*ready);
-    device.copy_to_host(landing.data(), base + extent.offset, extent.bytes, *stream);
-    stream->synchronize();
+    if (ready != nullptr) stream.wait(*ready);
+    device.copy_to_host(landing.data(), base + extent.offset, extent.bytes, stream);
+    stream.synchronize();
     return bytes_of(landing.data(), extent.bytes);
   }
 };
@@ -52,6 +52,7 @@ TEST_P(LoaderTest, BringsEveryGroupOfRandomPlansOverAnyLinks) {
   for (const int link_count : {1, 2, 4}) {
     if (link_count > device_count(GetParam())) continue;
     const auto links = open_links(link_count);
+    const auto reader = links->target().create_stream();
     for (int round = 0; round < 8; ++round) {
       const ModelWeights model = random_weights(random, 1 + random() % 25, 200000);
       const ExecutionPlan plan = random_plan(random, model, link_count);
@@ -69,7 +70,7 @@ TEST_P(LoaderTest, BringsEveryGroupOfRandomPlansOverAnyLinks) {
           loader.issue(random() % 3);
           const Extent& extent = weights.layout().groups[static_cast<std::size_t>(group)];
           const Event& ready = loader.require(group);
-          ASSERT_EQ(read_group(links->target(), &ready, memory->data(), extent),
+          ASSERT_EQ(read_behind(links->target(), *reader, &ready, memory->data(), extent),
                     bytes_of(weights.data() + extent.offset, extent.bytes));
         }
         loader.finish();
@@ -89,11 +90,12 @@ TEST_P(LoaderTest, SeesTheFillBytesWhenAWaitIsDropped) {
   const auto memory = links->target().allocate(32 * kMiB);
   fill_now(links->target(), memory->data(), 0xff, 32 * kMiB);
   Loader loader(*links, two.weights, two.plan);
+  const auto reader = links->target().create_stream();
   loader.begin(memory->data());
   loader.finish();
   const Extent tail{32 * kMiB - 4096, 4096};
-  EXPECT_EQ(read_group(links->target(), nullptr, memory->data(), tail), std::vector<char>(4096, '\xff'));
-  EXPECT_EQ(read_group(links->target(), &loader.require(1), memory->data(), tail),
+  EXPECT_EQ(read_behind(links->target(), *reader, nullptr, memory->data(), tail), std::vector<char>(4096, '\xff'));
+  EXPECT_EQ(read_behind(links->target(), *reader, &loader.require(1), memory->data(), tail),
             bytes_of(two.weights.data() + tail.offset, tail.bytes));
 }
 

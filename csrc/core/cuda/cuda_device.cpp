@@ -83,7 +83,7 @@ class CudaDevice final : public Device {
   void fill(void* dst, unsigned char byte, std::size_t bytes, Stream& stream) override {
     const CudaStream& cuda = own(stream);
     if (bytes == 0) return;
-    const auto guard = cuda.current_for_default_stream();
+    const CudaDeviceGuard guard(id_.index);  // unlike a copy, it must be the stream's device that is current
     check_cuda(cudaMemsetAsync(dst, byte, bytes, handle(cuda)), "cudaMemsetAsync");
   }
 
