@@ -70,16 +70,16 @@ class Document(Record):
         return document
 
 
-def write_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Replaces the file at `path` by `text` in one step; nothing partial is ever seen or left under its name.
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Replaces the file at `path` by `content` in one step; nothing partial is ever seen or left under its name.
 
     Raises InvalidInputError if the folder cannot be written.
     """
     target = Path(path)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        with partial.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         partial.replace(target)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -144,11 +144,11 @@ def _check_layer(where: str, layer: PlanLayer, routes: list[int], links: int) ->
 
 def _check_timeline(layers: Sequence[PlanLayer], routes: Sequence[int], timeline: Timeline) -> None:
     """A timeline drawn from a plan must be the plan's own."""
-    planned = [(layer.name, layer.placement, layer.group) for layer in layers]
+    planned = [(layer.name, layer.placement, layer.group, layer.size_bytes) for layer in layers]
     sizes = [0] * len(routes)
     for layer in layers:
         if layer.group >= 0:
             sizes[layer.group] += layer.size_bytes
-    drawn = [(layer.name, layer.placement, layer.group) for layer in timeline.layers]
+    drawn = [(layer.name, layer.placement, layer.group, layer.size_bytes) for layer in timeline.layers]
     if planned != drawn or [(g.route, g.size_bytes) for g in timeline.groups] != list(zip(routes, sizes)):
         raise InvalidInputError("timeline: its layers and groups must be those of the plan; search the plan again")

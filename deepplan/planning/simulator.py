@@ -67,7 +67,7 @@ def simulate_choices(profile: Profile, choices: Choices, policy: str = "") -> Ti
         elif layer.size_bytes > 0 and layer.direct_host_access_ms is not None:
             duration = layer.direct_host_access_ms
             free[0] += profile.link_held_ms(layer)
-        layers.append(TimelineLayer(layer.name, placement, group, now, now + duration, stall))
+        layers.append(TimelineLayer(layer.name, placement, group, now, now + duration, stall, layer.size_bytes))
         now += duration
     total = now + profile.call_overhead_ms
     return Timeline(tuple(layers), tuple(groups), total, "predicted", profile.model, policy, profile.devices)

@@ -20,7 +20,8 @@ Placement = Literal["load", "dha"]
 class TimelineLayer(Record):
     """One layer's execution. `stall_ms` is how long the device idled for its group before `start_ms`.
 
-    `group` is -1 for layers that are read in place or have no parameters.
+    `group` is -1 for layers that are read in place or have no parameters; `size_bytes`, of parameters, tells those two
+    apart.
     """
 
     name: str
@@ -29,6 +30,7 @@ class TimelineLayer(Record):
     start_ms: Milliseconds
     end_ms: Milliseconds
     stall_ms: Milliseconds = 0.0
+    size_bytes: Bytes = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
