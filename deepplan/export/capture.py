@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
@@ -28,13 +32,27 @@ def capture(module: torch.nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping
 def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
     name = type(module).__name__
     try:
-        with torch.no_grad(), masks_as_in_eager(), warnings.catch_warnings():
+        with torch.no_grad(), masks_as_in_eager(), _quiet_failures(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*were assigned during export", category=UserWarning)
             return torch.export.export(module, args, kwargs, strict=False)
     except ExportError:
         raise
     except Exception as error:
         raise ExportError(f"cannot export {name}{_place(error)}: {_reason(error)}") from error
+
+
+@contextmanager
+def _quiet_failures() -> Iterator[None]:
+    """Keeps what torch logs and prints about a failing export (graphs, tracebacks) away: the error says it in a line.
+    What a succeeding export prints appears after it."""
+    level, printed = logging.root.manager.disable, io.StringIO()
+    logging.disable(max(level, logging.ERROR))
+    try:
+        with redirect_stderr(printed):
+            yield
+        sys.stderr.write(printed.getvalue())
+    finally:
+        logging.disable(level)
 
 
 def _reason(error: Exception) -> str:
@@ -53,6 +71,8 @@ def _place(error: Exception) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "/torch/" not in frame.filename.replace("\\", "/") and "deepplan/export/" not in frame.filename
+        if "/torch/" not in frame.filename.replace("\\", "/")
+        and "deepplan/export/" not in frame.filename
+        and frame.line
     ]
-    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
+    return f" at {frames[-1].filename}:{frames[-1].lineno} `{str(frames[-1].line)[:100]}`" if frames else ""
