@@ -72,6 +72,7 @@ void bind_session(py::module_& module) {
       .def("evict", &Session::evict, py::arg("poison") = false, NoGil())
       .def("rebind", &Session::rebind, py::arg("plan"), NoGil())
       .def("set_timed", &Session::set_timed, py::arg("timed"), NoGil())
+      .def("set_background_load", &Session::set_background_load, py::arg("busy"), NoGil())
       .def("last_times", &Session::last_times, NoGil())
       .def("drop_wait", &Session::drop_wait, py::arg("group"))
       .def_property_readonly("is_resident", &Session::is_resident)

@@ -55,6 +55,7 @@ Session::Session(std::string name, std::shared_ptr<const Program> program, std::
 
 Session::~Session() {
   try {
+    background_.reset();
     links_->target->device->synchronize();
     if (loader_) loader_->synchronize();
     links_->target->residency.evict(name_);
@@ -201,6 +202,7 @@ void Session::rebind(ExecutionPlan plan) {
   validate(plan, weights, links_->links.count());
   links_->target->device->synchronize();
   loader_->synchronize();
+  background_.reset();
   links_->target->residency.evict(name_);
   host_->relayout(lay_out(weights, plan));
   plan_ = std::move(plan);
@@ -212,6 +214,13 @@ void Session::set_timed(bool timed) {
   clock_ = timed ? std::make_unique<LayerClock>(*links_->target->device, program_->graph().layers.size()) : nullptr;
   loader_->set_timed(timed);
   has_times_ = false;
+}
+
+void Session::set_background_load(bool busy) {
+  const std::scoped_lock lock(mutex_);
+  background_.reset();
+  if (!busy) return;
+  background_ = std::make_unique<BackgroundLoad>(*links_->target->device, host_->data(), host_->layout().total_bytes);
 }
 
 std::optional<RunTimes> Session::last_times() {

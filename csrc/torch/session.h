@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/background_load.h"
 #include "runtime/host_weights.h"
 #include "runtime/loader.h"
 #include "torch/program.h"
@@ -59,6 +60,9 @@ class Session {
   void set_timed(bool timed);
   std::optional<RunTimes> last_times();
 
+  // Whether runs from now on find the target's own link busy with other copies, as in-place reads do in a cold start.
+  void set_background_load(bool busy);
+
   // For tests: leaves out the wait for one group (-1: none).
   void drop_wait(int group) { dropped_wait_ = group; }
 
@@ -66,7 +70,6 @@ class Session {
   const Program& program() const { return *program_; }
 
  private:
-  struct Binding;
   std::vector<c10::IValue> run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs, Stream& stream);
   std::vector<at::Tensor> accept(std::vector<at::Tensor> inputs) const;
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
@@ -82,6 +85,7 @@ class Session {
   std::unique_ptr<Loader> loader_;
   std::shared_ptr<Event> last_use_;    // behind the last run
   std::unique_ptr<LayerClock> clock_;  // null while nobody wants times
+  std::unique_ptr<BackgroundLoad> background_;
   bool has_times_ = false;
   bool last_was_cold_ = false;
   int dropped_wait_ = -1;

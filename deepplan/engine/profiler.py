@@ -1,0 +1,126 @@
+"""Measures what a planner needs to know: a model's layers and the links of a machine.
+
+Everything is measured through the runtime that later serves the model, under plans made for the purpose:
+- execution with weights in device memory: cold runs of the on-demand plan. The device is far behind the calling
+  thread there, because it waits for the one copy, so times are the device's own and not the launches';
+- direct host access: the plan that reads every layer in place, once with the link idle (how much traffic a layer
+  makes) and once with the link busy (how long it takes in a cold start);
+- copies: a plan with a group for each layer, and one with a single group for each link. Their difference gives a
+  copy's fixed cost and the bandwidth, all links busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from deepplan import _core
+from deepplan.engine import machine
+from deepplan.engine.binding import layer_sizes
+from deepplan.engine.devices import Devices
+from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_layer, one_group_per_link
+from deepplan.engine.sampling import Report, Sample, Sampler
+from deepplan.engine.source import Source
+from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
+from deepplan.planning.search import search
+from deepplan.planning.simulator import simulate
+
+_BUDGET_S = 8.0  # for each kind of run
+
+# A read in place that outlasts its bytes by this much reads them more than once: what it holds of the link is the
+# time, not the bytes. The constant allows for the latency of tiny reads, which holds nothing.
+_REREAD_FACTOR, _REREAD_MS = 2.0, 0.05
+
+
+def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tensor], report: Report) -> Profile:
+    """Measures `source` on `devices`; `inputs` are the flattened tensors of one call.
+
+    Takes bounded time: repeats adapt to how long a run takes. What only first runs cost is not counted.
+    """
+    graph = source.captured.graph
+    count = len(devices.names)
+    on_demand_plan = one_group_per_link(graph, 1)
+    program = _core.Program(graph, devices.torch_target)
+    session = _core.Session(source.name, program, machine.links(devices), on_demand_plan.plan)
+    for index, storage in enumerate(source.captured.storages):
+        session.storage_bytes(index).copy_(storage)
+    sampler = Sampler(session, inputs, source.dtype or None, devices.torch_target, _BUDGET_S)
+
+    on_demand = sampler.sample(on_demand_plan.plan, lambda share: report(0.3 * share))
+    warm_ms = sampler.warm_ms()
+    in_place = sampler.sample(all_in_place(graph), lambda share: report(0.3 + 0.2 * share))
+    in_place_busy = sampler.sample(all_in_place(graph), lambda share: report(0.5 + 0.2 * share), busy_link=True)
+    by_layer = sampler.sample(one_group_per_layer(graph, 1).plan, lambda share: report(0.7 + 0.1 * share))
+    whole, split = one_group_per_link(graph, count), one_group_per_layer(graph, count)
+    links = _links(
+        whole,
+        sampler.sample(whole.plan, lambda share: report(0.8 + 0.1 * share)),
+        split,
+        by_layer if count == 1 else sampler.sample(split.plan, lambda share: report(0.9 + 0.1 * share)),
+        count,
+    )
+    report(1.0)
+    profile = Profile(
+        layers=_layers(source, on_demand, in_place, in_place_busy, by_layer, links[0]),
+        links=links,
+        warm_ms=warm_ms,
+        model=source.name,
+        model_digest=graph.model_digest,
+        dtype=source.dtype,
+        batch_size=source.batch_size,
+        machine=machine.machine_name(devices),
+        devices=devices.names,
+        torch=str(torch.__version__),
+    )
+    # What a call costs beside its timeline: on-demand's latency less what the rule says of it.
+    predicted_ms = simulate(profile, search(profile, "load_all")).total_ms
+    return replace(profile, call_overhead_ms=max(0.0, on_demand.latency_ms - predicted_ms))
+
+
+def _layers(
+    source: Source, on_demand: Sample, in_place: Sample, in_place_busy: Sample, by_layer: Sample, link: LinkProfile
+) -> tuple[LayerProfile, ...]:
+    graph = source.captured.graph
+    layers: list[LayerProfile] = []
+    copies = iter(by_layer.groups_ms)
+    for index, (layer, size_bytes) in enumerate(zip(graph.layers, layer_sizes(graph))):
+        start_ms, end_ms = next(copies) if size_bytes else (0.0, 0.0)
+        execute_ms = on_demand.layers_ms[index]
+        profile = LayerProfile(
+            name=layer.name,
+            type=layer.type,
+            size_bytes=size_bytes,
+            load_ms=max(0.0, end_ms - start_ms),
+            execute_ms=execute_ms,
+            direct_host_access_ms=None,
+            execute_spread_ms=on_demand.layers_spread_ms[index],
+        )
+        if layer.direct_host_access and size_bytes > 0:
+            longer_ms = in_place.layers_ms[index] - execute_ms
+            rereads = longer_ms > _REREAD_FACTOR * size_bytes / link.bytes_per_ms + _REREAD_MS
+            profile = replace(
+                profile,
+                direct_host_access_ms=in_place_busy.layers_ms[index],
+                direct_host_access_spread_ms=in_place_busy.layers_spread_ms[index],
+                direct_host_access_link_ms=longer_ms if rereads else None,
+            )
+        layers.append(profile)
+    return tuple(layers)
+
+
+def _links(whole: Copies, one_copy: Sample, split: Copies, copies: Sample, count: int) -> tuple[LinkProfile, ...]:
+    """Latency and bandwidth of each link, from one large copy and from many, with all links busy in both."""
+    links: list[LinkProfile] = []
+    for link in range(count):
+        mine = [index for index, route in enumerate(split.routes) if route == link]
+        if not mine or link >= len(whole.routes):
+            links.append(links[-1])  # the model has fewer layers with parameters than there are links
+            continue
+        start_ms, end_ms = one_copy.groups_ms[link]
+        bytes_per_ms = whole.group_bytes[link] / max(1e-6, end_ms - start_ms)
+        split_ms = max(copies.groups_ms[i][1] for i in mine) - min(copies.groups_ms[i][0] for i in mine)
+        bytes_ms = sum(split.group_bytes[i] for i in mine) / bytes_per_ms
+        links.append(LinkProfile(max(0.0, split_ms - bytes_ms) / len(mine), bytes_per_ms / 1e6))
+    return tuple(links)

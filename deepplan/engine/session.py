@@ -1,0 +1,200 @@
+"""A loaded model: weights in pinned host memory, brought to the target by a plan whenever it is called cold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from deepplan import _core
+from deepplan.engine import machine
+from deepplan.engine.binding import execution_plan
+from deepplan.engine.devices import Devices
+from deepplan.engine.measured import measured_timeline
+from deepplan.engine.precision import precision
+from deepplan.engine.source import Source
+from deepplan.errors import InvalidInputError
+from deepplan.export import nesting
+from deepplan.export.graph import Graph
+from deepplan.planning.plan import Plan
+from deepplan.planning.timeline import Timeline
+
+
+class Session:
+    """Calls a model as the module itself is called, cold or warm; made by `deepplan.load`.
+
+    Calls may come from several threads; they take turns. Inputs on the CPU are copied to the target. Outputs lie on
+    the target, ordered on the caller's current stream there; a call does not wait for them.
+    """
+
+    def __init__(self, source: Source, plan: Plan, devices: Devices, *, release: bool = False) -> None:
+        graph = source.captured.graph
+        self._graph = graph
+        self._plan = plan
+        self._devices = devices
+        self._name = source.name
+        self._precision = plan.dtype or source.dtype or None
+        self._in_nesting = nesting.load(graph.in_spec)
+        self._out_nesting = nesting.load(graph.out_spec)
+        self._last_inputs: list[torch.Tensor] | None = None
+        program = _core.Program(graph, devices.torch_target)
+        binding = execution_plan(graph, plan, len(devices.names))
+        self._core: _core.Session | None = _core.Session(source.name, program, machine.links(devices), binding)
+        for index, storage in enumerate(source.captured.storages):
+            self._core.storage_bytes(index).copy_(storage)
+            if release:
+                _release(storage)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan by which a cold call provisions the model."""
+        return self._plan
+
+    @property
+    def graph(self) -> Graph:
+        """The exported model."""
+        return self._graph
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices whose links are used, the target first."""
+        return self._devices.names
+
+    @property
+    def torch_target(self) -> str:
+        """The device that runs the model, by torch's name."""
+        return self._devices.torch_target
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the next call is warm."""
+        return self._runtime.is_resident
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Pinned host memory that this model's weights take."""
+        return self._runtime.total_bytes
+
+    @property
+    def device_bytes(self) -> int:
+        """Device memory that its weights take while it is resident."""
+        return self._runtime.loaded_bytes
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model. Raises InvalidInputError for inputs of another nesting, shape, dtype or GPU than planned."""
+        outputs = self.run_flat(self._flatten(args, kwargs))
+        return nesting.unflatten(self._out_nesting, iter(outputs))
+
+    def run_flat(self, inputs: list[torch.Tensor]) -> list[object]:
+        """The same on the flattened tensors of a call, in the graph's order; returns the flattened outputs."""
+        with precision(self._precision):
+            outputs = self._runtime.run(inputs)
+        self._last_inputs = inputs
+        return outputs
+
+    def evict(self, *, poison: bool = False) -> bool:
+        """Frees the device copy, at no cost: the host copy is always valid. Returns whether there was one.
+
+        `poison` first fills it with 0xff, NaN in every floating format, so that a measurement or test cannot read
+        weights that an earlier run left.
+        """
+        return self._runtime.evict(poison)
+
+    def timeline(self, *, cold: bool = True) -> Timeline:
+        """What the last call does when it is repeated with clocks around its layers and groups: cold, or as it is.
+
+        Raises InvalidInputError before the first call.
+        """
+        if self._last_inputs is None:
+            raise InvalidInputError("there is no call to repeat; call the session first")
+        runtime = self._runtime
+        if cold:
+            runtime.evict()
+        runtime.set_timed(True)
+        try:
+            with precision(self._precision):
+                runtime.run(self._last_inputs)
+            times = runtime.last_times()
+        finally:
+            runtime.set_timed(False)
+        assert times is not None  # the run above was timed
+        return measured_timeline(self._plan, times, self._devices.names)
+
+    def trace(self, path: str | os.PathLike[str], *, cold: bool = True) -> None:
+        """Writes `timeline(cold=cold)` as Chrome trace JSON, for ui.perfetto.dev."""
+        self.timeline(cold=cold).to_perfetto(path)
+
+    def rebind(self, plan: Plan) -> None:
+        """Goes on with another plan for the same model and devices: lays the host copy out again, evicts."""
+        self._runtime.rebind(execution_plan(self._graph, plan, len(self._devices.names)))
+        self._plan = plan
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the folder that `deepplan.load` takes without the model's class: graph, weights and plan."""
+        from deepplan.export.folder import write_folder
+
+        runtime = self._runtime
+        storages = tuple(runtime.storage_bytes(index) for index in range(len(self._graph.storages)))
+        write_folder(folder, self._graph, storages, plan=self._plan, name=self._name, dtype=self._precision or "")
+
+    def synchronize(self) -> None:
+        """Waits until the target has done all its work."""
+        machine.target(self._devices.target).synchronize()
+        if not self._devices.is_host:
+            torch.cuda.synchronize(self._devices.target)
+
+    def close(self) -> None:
+        """Gives device and pinned memory back, after the target's work is done. Closing twice is harmless."""
+        self._core = None
+        self._last_inputs = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _runtime(self) -> _core.Session:
+        if self._core is None:
+            raise InvalidInputError("the session is closed; load the model again")
+        return self._core
+
+    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        args, kwargs = self._spread(args, kwargs)
+        leaves = nesting.flatten(self._in_nesting, (args, kwargs), "the call")
+        return list(self._tensors(leaves))
+
+    def _spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Also takes a call with the one tuple or mapping that was planned with: `session(example_inputs)`."""
+        if kwargs or len(args) != 1:
+            return args, kwargs
+        positional, keywords = self._in_nesting.children
+        if isinstance(args[0], Mapping) and not positional.children and keywords.children:
+            return (), dict(args[0])
+        if isinstance(args[0], (tuple, list)) and len(positional.children) == len(args[0]) != 1:
+            return tuple(args[0]), {}
+        return args, kwargs
+
+    def _tensors(self, leaves: Iterator[Any]) -> Iterator[torch.Tensor]:
+        for spec, leaf in zip(self._graph.inputs, leaves, strict=True):
+            if spec.kind == "tensor":
+                if not isinstance(leaf, torch.Tensor):
+                    raise InvalidInputError(f"input {spec.name} must be a tensor, not {leaf!r:.80}")
+                yield leaf
+            elif type(leaf) is not type(spec.value) or leaf != spec.value:
+                raise InvalidInputError(
+                    f"input {spec.name} was {spec.value!r} when the model was planned, not {leaf!r:.80}"
+                )
+
+
+def _release(storage: torch.Tensor) -> None:
+    """Frees the module's own copy; memory that is mapped from a file cannot be freed and is left."""
+    memory = storage.untyped_storage()
+    if memory.resizable():
+        memory.resize_(0)

@@ -1,0 +1,147 @@
+"""What a user may give as a model, turned into a graph and the bytes of its weights."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from deepplan.engine import precision
+from deepplan.engine.example_inputs import find_example_inputs, normalise, with_batch_size
+from deepplan.errors import InvalidInputError, MismatchError
+from deepplan.export import nesting
+from deepplan.export.capture import capture
+from deepplan.export.convert import Captured
+from deepplan.export.folder import read_folder
+from deepplan.export.pt2 import read_pt2
+
+Inputs: TypeAlias = "torch.Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]"
+Model: TypeAlias = "torch.nn.Module | str | os.PathLike[str]"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model ready to be profiled or loaded: `dtype` is one of deepplan's precision names, "" for as it is."""
+
+    name: str
+    captured: Captured
+    dtype: str
+    batch_size: int
+    example_inputs: tuple[tuple[Any, ...], dict[str, Any]] | None
+    plan_path: Path | None = None  # of an exported folder that brings its plan
+
+    def tensor_inputs(self) -> list[torch.Tensor]:
+        """The tensors of one call, in the graph's order: the example inputs, or zeros where there are none."""
+        graph = self.captured.graph
+        specs = [spec for spec in graph.inputs if spec.kind == "tensor"]
+        if self.example_inputs is None:
+            return [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs]
+        leaves = nesting.flatten(nesting.load(graph.in_spec), self.example_inputs, "example_inputs")
+        return [leaf for spec, leaf in zip(graph.inputs, leaves) if spec.kind == "tensor"]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    fingerprint: tuple[object, ...]
+    source: Source
+
+
+_of_module: weakref.WeakKeyDictionary[torch.nn.Module, _Kept] = weakref.WeakKeyDictionary()
+_of_name: dict[tuple[str, str, int], Source] = {}  # the last zoo model that was planned, until it is loaded
+
+
+def resolve(
+    model: Model,
+    example_inputs: Inputs | None = None,
+    *,
+    dtype: str | None = None,
+    batch_size: int = 1,
+    trust: bool = False,
+    keep: bool = True,
+) -> Source:
+    """The source of a module, a zoo name, a `.pt2` file or an exported folder.
+
+    `keep` remembers the result, so that `load` after `plan` does not export again; `keep=False` forgets it.
+    Raises UnknownNameError, InvalidInputError, ExportError or DocumentError.
+    """
+    precision.check_name(dtype)
+    if batch_size < 1:
+        raise InvalidInputError(f"a batch of {batch_size} is not possible; it is at least 1")
+    if isinstance(model, torch.nn.Module):
+        return _from_module(model, example_inputs, dtype, batch_size, keep)
+    path = Path(model)
+    if path.is_dir():
+        return _from_folder(path, dtype)
+    if path.suffix == ".pt2":
+        return _from_pt2(path, example_inputs, dtype, trust)
+    return _from_zoo(os.fspath(model), example_inputs, dtype, batch_size, keep)
+
+
+def _from_module(
+    module: torch.nn.Module, example_inputs: Inputs | None, dtype: str | None, batch_size: int, keep: bool
+) -> Source:
+    given = find_example_inputs(module) if example_inputs is None else normalise(example_inputs)
+    inputs = given if batch_size == 1 else with_batch_size(given, batch_size)
+    fingerprint = _fingerprint(module, inputs, dtype)
+    kept = _of_module.pop(module, None)
+    if kept is None or kept.fingerprint != fingerprint:
+        prepared, args, kwargs = precision.prepare(module, *inputs, dtype)
+        source = Source(_name_of(module), capture(prepared, args, kwargs), dtype or "", batch_size, (args, kwargs))
+        kept = _Kept(fingerprint, source)
+    if keep:
+        _of_module[module] = kept
+    return kept.source
+
+
+def _from_zoo(name: str, example_inputs: Inputs | None, dtype: str | None, batch_size: int, keep: bool) -> Source:
+    key = (name, dtype or "fp32", batch_size)
+    source = _of_name.pop(key, None) if example_inputs is None else None
+    if source is None:
+        _of_name.clear()
+        from deepplan import models
+
+        module = models.build(name)
+        source = _from_module(module, example_inputs, dtype or "fp32", batch_size, keep=False)
+    if keep and example_inputs is None:
+        _of_name[key] = source
+    return source
+
+
+def _from_folder(path: Path, dtype: str | None) -> Source:
+    folder = read_folder(path)
+    if dtype is not None and dtype != folder.dtype:
+        raise MismatchError(f"{path} was exported as {folder.dtype or 'it was'}, not {dtype}; export it again")
+    plan_path = path / "plan.json"
+    return Source(
+        folder.name, folder.captured, folder.dtype, folder.batch_size, None, plan_path if plan_path.exists() else None
+    )
+
+
+def _from_pt2(path: Path, example_inputs: Inputs | None, dtype: str | None, trust: bool) -> Source:
+    if dtype not in (None, "fp32", "tf32"):
+        raise InvalidInputError(f"a .pt2 file has its dtypes burnt in; export the model as {dtype} instead")
+    captured = read_pt2(path, trust=trust)
+    inputs = None if example_inputs is None else normalise(example_inputs)
+    return Source(path.stem, captured, dtype or "", 1, inputs)
+
+
+def _name_of(module: torch.nn.Module) -> str:
+    name = getattr(module, "zoo_name", None)
+    return name if isinstance(name, str) else type(module).__name__
+
+
+def _fingerprint(module: torch.nn.Module, inputs: tuple[Any, Any], dtype: str | None) -> tuple[object, ...]:
+    """Changes when the module's memory, mode or inputs' signature do: then it has to be exported again."""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    leaves = torch.utils._pytree.tree_leaves(inputs)
+    return (
+        dtype,
+        module.training,
+        tuple((name, tensor.data_ptr(), tensor.shape, tensor.dtype) for name, tensor in tensors),
+        tuple((leaf.shape, leaf.dtype) if isinstance(leaf, torch.Tensor) else repr(leaf) for leaf in leaves),
+    )
