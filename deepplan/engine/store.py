@@ -29,13 +29,21 @@ D = TypeVar("D", Plan, Profile)
 
 
 def default_folder() -> Path:
-    """`$DEEPPLAN_HOME`, else the folder deepplan in the user's cache folder. Need not exist."""
+    """`$DEEPPLAN_HOME`, else the folder deepplan in the user's cache folder. Need not exist.
+
+    Raises InvalidInputError for a user without a home.
+    """
     home = os.environ.get("DEEPPLAN_HOME")
     if home:
         return Path(home)
     cache = os.environ.get("XDG_CACHE_HOME")
     # A relative path is invalid there: XDG Base Directory Specification, section 3.
-    return (Path(cache) if cache and os.path.isabs(cache) else Path("~/.cache").expanduser()) / "deepplan"
+    if cache and os.path.isabs(cache):
+        return Path(cache) / "deepplan"
+    try:
+        return Path.home() / ".cache" / "deepplan"
+    except RuntimeError:
+        raise InvalidInputError("there is no home to keep plans in; name a folder with -p or DEEPPLAN_HOME") from None
 
 
 class Store:
@@ -62,7 +70,7 @@ class Store:
         return plan if plan is not None and plan.policy == policy else None
 
     def save_profile(self, profile: Profile) -> Path:
-        """Saves `profile` in place of an older one of its origin. Raises InvalidInputError if that cannot be written."""
+        """Saves `profile` in place of an older one of its origin. Raises InvalidInputError if it cannot be written."""
         return self._save(profile, self.profile_path(profile))
 
     def save_plan(self, plan: Plan) -> Path:
