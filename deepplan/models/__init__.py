@@ -1,0 +1,45 @@
+"""The zoo: models by name, with random weights that are a fixed function of the name and inputs to call them with.
+
+Nothing is fetched. Importing this module brings neither torch nor transformers; each is imported where a model that
+needs it is built.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deepplan.models.zoo import find, names
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["build", "example_inputs", "names"]
+
+
+def build(name: str) -> torch.nn.Module:
+    """The zoo's model of that name: fp32 on the CPU, in eval mode, without gradients.
+
+    Its attribute `example_inputs` is what a call with batch size 1 takes, its `zoo_name` is `name`. Two builds of one
+    name are equal to the bit; PyTorch's global random state plays no part and stays as it is.
+    Raises UnknownNameError.
+    """
+    from deepplan.models.construct import construct
+    from deepplan.models.inputs import draw_inputs
+    from deepplan.models.random_weights import fill_weights
+
+    entry = find(name)
+    module = construct(entry)
+    fill_weights(module)
+    module.zoo_name = name  # type: ignore[assignment]
+    module.example_inputs = draw_inputs(entry, batch_size=1)  # type: ignore[assignment]
+    return module
+
+
+def example_inputs(name: str, batch_size: int = 1) -> torch.Tensor | dict[str, torch.Tensor]:
+    """What a call of the named model takes: an image batch, or token ids by keyword; the same at each call.
+
+    Raises UnknownNameError, and InvalidInputError for a batch size below 1.
+    """
+    from deepplan.models.inputs import draw_inputs
+
+    return draw_inputs(find(name), batch_size)
