@@ -7,6 +7,7 @@ Transformations" (ResNeXt, 2017); Zagoruyko and Komodakis, "Wide Residual Networ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +39,7 @@ class Bottleneck(nn.Module):
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         out += identity
-        out = self.relu(out)
-        return out
+        return cast(Tensor, self.relu(out))
 
 
 class ResNet(nn.Module):
@@ -67,4 +67,4 @@ class ResNet(nn.Module):
         for index in range(1, 5):
             x = self.get_submodule(f"layer{index}")(x)
         x = self.avgpool(x)
-        return self.fc(torch.flatten(x, 1))
+        return cast(Tensor, self.fc(torch.flatten(x, 1)))
