@@ -27,19 +27,6 @@ c10::IValue apply(const c10::IValue& a, const c10::IValue& b) {
   return Operation{}(real(a), real(b));
 }
 
-struct Smaller {
-  template <typename T>
-  T operator()(T a, T b) const {
-    return std::min(a, b);
-  }
-};
-struct Larger {
-  template <typename T>
-  T operator()(T a, T b) const {
-    return std::max(a, b);
-  }
-};
-
 void refuse_zero(const c10::IValue& divisor) {
   if (real(divisor) == 0.0) throw InvalidArgument("the graph divides by zero");
 }
@@ -70,6 +57,15 @@ c10::IValue power(const c10::IValue& a, const c10::IValue& b) {
   return result;
 }
 
+// Python's & and |: bitwise on integers, and a bool where both operands are.
+template <typename Operation>
+c10::IValue bitwise(const c10::IValue& a, const c10::IValue& b) {
+  if (!both_integers(a, b)) throw InvalidArgument("a bitwise operator on a float");
+  const int64_t result = Operation{}(integer(a), integer(b));
+  if (a.isBool() && b.isBool()) return result != 0;
+  return result;
+}
+
 const std::unordered_map<std::string, Binary>& operators() {
   static const std::unordered_map<std::string, Binary> table = {{"deepplan::add", apply<std::plus<>>},
                                                                 {"deepplan::sub", apply<std::minus<>>},
@@ -84,8 +80,8 @@ const std::unordered_map<std::string, Binary>& operators() {
                                                                 {"deepplan::le", apply<std::less_equal<>>},
                                                                 {"deepplan::gt", apply<std::greater<>>},
                                                                 {"deepplan::ge", apply<std::greater_equal<>>},
-                                                                {"deepplan::min", apply<Smaller>},
-                                                                {"deepplan::max", apply<Larger>}};
+                                                                {"deepplan::and_", bitwise<std::bit_and<>>},
+                                                                {"deepplan::or_", bitwise<std::bit_or<>>}};
   return table;
 }
 

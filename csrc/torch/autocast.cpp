@@ -17,7 +17,7 @@ AutocastRegions::~AutocastRegions() {
 
 void AutocastRegions::enter(const torch::jit::Stack& operands) {
   if (operands.size() != 4) throw InvalidArgument("an autocast region needs device, dtype, enabled and cache");
-  const c10::DeviceType device = c10::Device(operands[0].toStringRef()).type();
+  const c10::DeviceType device = operands[0].toDevice().type();
   saved_.push_back({device, at::autocast::is_autocast_enabled(device), at::autocast::get_autocast_dtype(device),
                     at::autocast::is_autocast_cache_enabled()});
   if (!operands[1].isNone()) {

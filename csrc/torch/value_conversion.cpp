@@ -137,6 +137,9 @@ c10::IValue untyped_constant(const Argument& argument, c10::Device target) {
   if (std::holds_alternative<double>(argument.value)) return to_ivalue(argument, c10::FloatType::get(), target);
   if (std::holds_alternative<std::string>(argument.value)) return to_ivalue(argument, c10::StringType::get(), target);
   if (std::holds_alternative<DtypeArgument>(argument.value)) return to_ivalue(argument, c10::IntType::get(), target);
+  if (std::holds_alternative<DeviceArgument>(argument.value)) {
+    return to_ivalue(argument, c10::DeviceObjType::get(), target);
+  }
   throw InvalidArgument("a constant of a kind that has no value outside an operator's arguments");
 }
 
