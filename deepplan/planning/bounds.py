@@ -2,11 +2,11 @@
 
 No link is ever free later than the execution decided so far ends: a loaded layer waits for its group, and reading in
 place takes at least as long as it holds the link. So for every layer j the end is no sooner than the links' mean free
-time, after all that is loaded or read in place up to j, plus the execution from j on; and no sooner than the time now
-plus the execution of all that is left. Copies are taken to cost their bytes only, and a layer may be placed in part.
-Any weighted mean of these is a bound as well, and in it each layer can be placed for itself. Weighting gives layer k's
-execution a factor m_k and its bytes 1 - m_(k-1), with 0 <= m_0 <= m_1 <= ... <= 1, so the best weights are a dynamic
-programme over a grid.
+time, after all that is loaded up to j and read in place before j, plus the execution from j on; and no sooner than the
+time now plus the execution of all that is left. Copies are taken to cost their bytes only, and a layer may be placed in
+part. Any weighted mean of these is a bound as well, and in it each layer can be placed for itself. Weighting gives
+layer k's execution a factor m_k, its copy 1 - m_(k-1) and its in-place read 1 - m_k, with 0 <= m_0 <= m_1 <= ... <= 1,
+so the best weights are a dynamic programme over a grid.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SuffixBounds:
             cost = after * layer.execute_ms + (1.0 - before) * (layer.size_bytes / rates.sum())
             if layer.size_bytes > 0 and layer.direct_host_access_ms is not None:
                 held_ms = profile.link_held_ms(layer) * (rates[0] / rates.sum())
-                cost = np.minimum(cost, after * layer.direct_host_access_ms + (1.0 - before) * held_ms)
+                cost = np.minimum(cost, after * layer.direct_host_access_ms + (1.0 - after) * held_ms)
             suffix[index] = (cost + decreasing + suffix[index + 1][None, :]).max(axis=1)
         return cls(suffix, rates / rates.sum())
 

@@ -11,12 +11,14 @@ import numbers
 import operator
 import reprlib
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from deepplan.errors import InvalidInputError
+
+Check = Callable[[Any, str], Any]  # takes a value and what to call it, returns the value as it is to be kept
 
 
 @dataclass(frozen=True)
@@ -54,31 +56,62 @@ def field_types(record: type) -> dict[str, Any]:
 
 def coerce(hint: Any, value: Any, where: str) -> Any:
     """`value` as the annotation `hint` wants it, or InvalidInputError naming `where`."""
+    return _check_of(hint)(value, where)
+
+
+@cache
+def _check_of(hint: Any) -> Check:
+    """The function that checks values of the annotation `hint`: made once, since plans have thousands of fields."""
     origin = get_origin(hint)
     if origin is Annotated:
-        base, limits = get_args(hint)
-        value = coerce(base, value, where)
+        return _in_range(*get_args(hint))
+    if origin in (Union, types.UnionType):
+        given = _check_of(_without_none(hint))
+        return lambda value, where: None if value is None else given(value, where)
+    if origin is Literal:
+        return _one_of(get_args(hint))
+    if origin is tuple:
+        return _list_of(_check_of(get_args(hint)[0]))
+    return {float: _finite, int: _integer}.get(hint) or _instance_of(hint)
+
+
+def _in_range(base: Any, limits: Range) -> Check:
+    number = _check_of(base)
+
+    def check(value: Any, where: str) -> Any:
+        value = number(value, where)
         if not limits.low <= value <= limits.high:
             raise refusal(where, value, f"a number from {limits.low:g} to {limits.high:g}")
         return value
-    if origin in (Union, types.UnionType):
-        return None if value is None else coerce(_without_none(hint), value, where)
-    if origin is Literal:
-        if value not in get_args(hint):
-            raise refusal(where, value, " or ".join(repr(choice) for choice in get_args(hint)))
+
+    return check
+
+
+def _one_of(choices: tuple[Any, ...]) -> Check:
+    def check(value: Any, where: str) -> Any:
+        if not isinstance(value, str) or value not in choices:
+            raise refusal(where, value, " or ".join(repr(choice) for choice in choices))
         return value
-    if origin is tuple:
+
+    return check
+
+
+def _list_of(item: Check) -> Check:
+    def check(value: Any, where: str) -> Any:
         if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
             raise refusal(where, value, "a list")
-        item = get_args(hint)[0]
-        return tuple(coerce(item, element, f"{where}[{i}]") for i, element in enumerate(value))
-    if hint is float:
-        return _finite(value, where)
-    if hint is int:
-        return _integer(value, where)
-    if not isinstance(value, hint):
-        raise refusal(where, value, "text" if hint is str else f"a {hint.__name__}")
-    return value
+        return tuple(item(element, f"{where}[{i}]") for i, element in enumerate(value))
+
+    return check
+
+
+def _instance_of(kind: type) -> Check:
+    def check(value: Any, where: str) -> Any:
+        if not isinstance(value, kind):
+            raise refusal(where, value, "text" if kind is str else f"a {kind.__name__}")
+        return value
+
+    return check
 
 
 def from_json(hint: Any, data: Any, where: str) -> Any:
@@ -116,6 +149,8 @@ def refusal(where: str, value: Any, expected: str) -> InvalidInputError:
 
 
 def _finite(value: Any, where: str) -> float:
+    if type(value) is float and math.isfinite(value):
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise refusal(where, value, "a number")
     try:
@@ -128,6 +163,8 @@ def _finite(value: Any, where: str) -> float:
 
 
 def _integer(value: Any, where: str) -> int:
+    if type(value) is int:
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise refusal(where, value, "a whole number")
     return operator.index(value)

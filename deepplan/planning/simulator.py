@@ -6,7 +6,7 @@ its group; a layer read in place holds the target's own link, so that groups whi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deepplan.errors import MismatchError
 from deepplan.planning.choices import Choices
@@ -44,30 +44,50 @@ def simulate(profile: Profile, plan: Plan) -> Timeline:
 
 def simulate_choices(profile: Profile, choices: Choices, policy: str = "") -> Timeline:
     """The predicted cold start of checked `choices` over all links of `profile`."""
+    run = _run(profile, choices)
+    layers = tuple(
+        TimelineLayer(layer.name, placement, group, *times, layer.size_bytes)
+        for layer, placement, group, times in zip(profile.layers, choices.placements, choices.groups, run.layers)
+    )
+    groups = tuple(TimelineGroup(route, *group) for route, group in zip(choices.routes, run.groups))
+    return Timeline(layers, groups, run.total_ms, "predicted", profile.model, policy, profile.devices)
+
+
+def latency_ms(profile: Profile, choices: Choices) -> float:
+    """The total of `simulate_choices`, without the timeline."""
+    return _run(profile, choices).total_ms
+
+
+class _Run(NamedTuple):
+    layers: list[tuple[float, float, float]]  # start, end, stall
+    groups: list[tuple[int, float, float]]  # bytes, start, end
+    total_ms: float
+
+
+def _run(profile: Profile, choices: Choices) -> _Run:
     group_bytes = [0] * len(choices.routes)
     for layer, group in zip(profile.layers, choices.groups):
         if group >= 0:
             group_bytes[group] += layer.size_bytes
     free = [0.0] * len(profile.links)
-    now = 0.0
-    layers: list[TimelineLayer] = []
-    groups: list[TimelineGroup] = []
-    for layer, placement, group in zip(profile.layers, choices.placements, choices.groups):
+    now = arrival = 0.0
+    layers: list[tuple[float, float, float]] = []
+    groups: list[tuple[int, float, float]] = []
+    for layer, group in zip(profile.layers, choices.groups):
         if group == len(groups):
-            route = choices.routes[group]
+            route, size_bytes = choices.routes[group], group_bytes[group]
             link = profile.links[route]
-            begin = free[route]
-            free[route] += link.latency_ms + group_bytes[group] / link.bytes_per_ms
-            groups.append(TimelineGroup(route, group_bytes[group], begin, free[route]))
+            arrival = free[route] + (link.latency_ms + size_bytes / link.bytes_per_ms)
+            groups.append((size_bytes, free[route], arrival))
+            free[route] = arrival
             now += profile.group_overhead_ms
         stall, duration = 0.0, layer.execute_ms
         if group >= 0:
-            stall = max(0.0, groups[group].end_ms - now)
-            now = max(now, groups[group].end_ms)
+            stall = max(0.0, arrival - now)
+            now = max(now, arrival)
         elif layer.size_bytes > 0 and layer.direct_host_access_ms is not None:
             duration = layer.direct_host_access_ms
             free[0] += profile.link_held_ms(layer)
-        layers.append(TimelineLayer(layer.name, placement, group, now, now + duration, stall, layer.size_bytes))
+        layers.append((now, now + duration, stall))
         now += duration
-    total = now + profile.call_overhead_ms
-    return Timeline(tuple(layers), tuple(groups), total, "predicted", profile.model, policy, profile.devices)
+    return _Run(layers, groups, now + profile.call_overhead_ms)

@@ -8,7 +8,7 @@ say how far from the optimum the plan can be.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from deepplan.planning.policies.pipeswitch import pipeswitch
 from deepplan.planning.policies.states import IN_PLACE, OPEN, States, extend, undominated
 from deepplan.planning.policies.thinning import thin
 from deepplan.planning.profile import Profile
-from deepplan.planning.simulator import simulate_choices
+from deepplan.planning.simulator import latency_ms
 from deepplan.planning.timeline import Placement
 
 EXACT_LAYERS = 12  # up to here no beginning is ever given up
@@ -31,7 +31,7 @@ _SAME = 1e-12  # relative difference below which two latencies are the same
 
 @dataclass(frozen=True)
 class _Found:
-    """The best plan known and a proven lower bound on all of them, both without the call's overhead."""
+    """The best plan known and a proven lower bound on all of them."""
 
     choices: Choices
     total_ms: float
@@ -46,18 +46,16 @@ def optimal(profile: Profile) -> Choices:
     """The fastest plan found; never slower than any other policy's."""
     bounds = SuffixBounds.of(profile)
     candidates = [policy(profile) for policy in (load_all, pipeswitch, paper, static)]
-    totals = [_total_ms(profile, choices) for choices in candidates]
+    totals = [latency_ms(profile, choices) for choices in candidates]
     best = int(np.argmin(totals))
-    found = _Found(candidates[best], totals[best], bounds.whole_ms)
+    found = _Found(candidates[best], totals[best], bounds.whole_ms + profile.call_overhead_ms)
     layers = len(profile.layers)
     found = _search(profile, bounds, found, FIRST_WIDTH)
     if not found.proven:
         found = _search(profile, bounds, found, max(FIRST_WIDTH, ALL_STATES // layers))
     if not found.proven and layers <= EXACT_LAYERS:
         found = _search(profile, bounds, found, None)
-    chosen = found.choices
-    bound_ms = found.total_ms if found.proven else found.bound_ms
-    return Choices(chosen.placements, chosen.groups, chosen.routes, bound_ms + profile.call_overhead_ms)
+    return replace(found.choices, bound_ms=found.total_ms if found.proven else found.bound_ms)
 
 
 def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | None) -> _Found:
@@ -68,7 +66,7 @@ def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | 
     limit_ms = known.total_ms * (1.0 + _SAME)  # as good is good enough: it may have fewer groups
     for index, layer in enumerate(profile.layers):
         states = extend(states, profile, layer)
-        ends = bounds.after(index + 1, states.now, states.free)
+        ends = bounds.after(index + 1, states.now, states.free) + profile.call_overhead_ms
         promising = ends <= limit_ms
         if not promising.any():
             return _Found(known.choices, known.total_ms, max(known.bound_ms, min(known.total_ms, given_up_ms)))
@@ -83,7 +81,7 @@ def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | 
     # Of plans that are as fast, the one that occupies the links least has the fewest copies.
     last = np.argmin(states.now + _SAME * states.free.sum(axis=0))
     choices = _trace_back(profile, history, int(last))
-    total_ms = _total_ms(profile, choices)
+    total_ms = latency_ms(profile, choices)
     bound_ms = max(known.bound_ms, min(total_ms, known.total_ms, given_up_ms))
     if (total_ms, len(choices.routes)) < (known.total_ms, len(known.choices.routes)):
         return _Found(choices, total_ms, bound_ms)
@@ -105,7 +103,3 @@ def _trace_back(profile: Profile, history: list[States], position: int) -> Choic
         placements.append("dha" if action == IN_PLACE else "load")
         groups.append(-1 if action == IN_PLACE else len(routes) - 1)
     return Choices(tuple(placements), tuple(groups), tuple(routes))
-
-
-def _total_ms(profile: Profile, choices: Choices) -> float:
-    return simulate_choices(profile, choices).total_ms - profile.call_overhead_ms
