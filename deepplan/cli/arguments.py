@@ -1,0 +1,134 @@
+"""Flags that several commands share, and the checks that need neither torch nor a device."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepplan import models
+from deepplan.errors import InvalidInputError, UnknownNameError
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """-p."""
+    parser.add_argument(
+        "-p", "--folder", metavar="DIR", help="where plans and profiles lie (default: $DEEPPLAN_HOME, else your cache)"
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """-m and what belongs to it."""
+    parser.add_argument(
+        "-m", "--model", required=True, metavar="MODEL", help="a zoo name, an exported folder or a .pt2 file"
+    )
+    parser.add_argument(
+        "--dtype", metavar="DTYPE", help="fp32, tf32, bf16 or fp16 (default: fp32; a folder or file: its own)"
+    )
+    parser.add_argument("-b", "--batch", type=int, metavar="N", help="batch size (default: 1; a folder: its own)")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="weights of the zoo model: safetensors or a state dict (default: random)"
+    )
+    parser.add_argument("--trust", action="store_true", help="load a .pt2 file even if that runs code of its own")
+
+
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """-d and what the host devices cost."""
+    parser.add_argument(
+        "-d",
+        "--devices",
+        nargs="+",
+        default=["0"],
+        metavar="DEVICE",
+        help="the target, then the devices that lend it their links: 0 2, or cuda:0 cuda:2, or host:0 (default: 0)",
+    )
+    parser.add_argument(
+        "--link-gbps", type=float, metavar="GBPS", help="what each link of the host devices carries (default: 4)"
+    )
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """--policy."""
+    parser.add_argument(
+        "--policy", metavar="POLICY", help="optimal, paper, static, pipeswitch or load_all (default: optimal)"
+    )
+
+
+def check_model_arguments(arguments: argparse.Namespace) -> None:
+    """What can be said of `add_model`'s flags at once. Raises InvalidInputError."""
+    check_at_least_one("--batch", arguments.batch)
+    model = arguments.model
+    in_zoo = model in models.names()
+    if not in_zoo and not os.path.isdir(model) and Path(model).suffix != ".pt2":
+        raise UnknownNameError(
+            f"no model {model!r}: it is no folder and no .pt2 file, and the zoo has {', '.join(models.names())}"
+        )
+    if arguments.weights is not None and not in_zoo:
+        raise InvalidInputError(f"--weights goes with a zoo model; {model} brings its own")
+    if arguments.weights is not None and not os.path.isfile(arguments.weights):
+        raise InvalidInputError(f"--weights {arguments.weights}: there is no such file")
+
+
+def check_folder(folder: str | None) -> None:
+    """Raises InvalidInputError unless plans and profiles can be saved in `folder`, which is made."""
+    from deepplan.engine.store import Store
+
+    Store(folder).ensure_writable()
+
+
+def check_policy(policy: str | None) -> None:
+    """Raises UnknownNameError for a policy that does not exist."""
+    from deepplan.planning.search import POLICIES
+
+    if policy is not None and policy not in POLICIES:
+        raise UnknownNameError(f"no policy is named {policy!r}; there are {', '.join(POLICIES)}")
+
+
+def check_at_least_one(flag: str, value: int | None) -> None:
+    """Raises InvalidInputError for a number below 1."""
+    if value is not None and value < 1:
+        raise InvalidInputError(f"{flag} {value}: it is at least 1")
+
+
+def check_output_file(flag: str, path: str | None, suffixes: Sequence[str] = ()) -> None:
+    """Raises InvalidInputError for a file that could not be written after the work is done; "-" is stdout.
+
+    With `suffixes`, the file has to have one of them.
+    """
+    if path is None or path == "-":
+        return
+    if suffixes and Path(path).suffix.lower() not in suffixes:
+        raise InvalidInputError(f"{flag} {path}: name a file that ends in {', '.join(suffixes)}")
+    if os.path.isdir(path):
+        raise InvalidInputError(f"{flag} {path}: that is a folder; name a file in it")
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise InvalidInputError(f"{flag} {path}: there is no folder {folder}; make it first")
+    _probe(f"{flag} {path}", folder)
+
+
+def check_output_folder(flag: str, path: str | None) -> None:
+    """Raises InvalidInputError for a folder that could neither be written nor be made."""
+    if path is None:
+        return
+    folder = Path(path).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise InvalidInputError(f"{flag} {path}: {folder} is no folder; name another")
+    _probe(f"{flag} {path}", folder)
+
+
+def _probe(what: str, folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidInputError(f"{what}: cannot write in {folder} ({error.strerror}); name another folder") from None
+
+
+def device_list(names: list[str]) -> list[int | str]:
+    """What the engine takes: numbers are indices, the rest are names."""
+    return [int(name) if name.isdecimal() else name for name in names]
