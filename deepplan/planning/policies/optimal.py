@@ -24,7 +24,7 @@ from deepplan.planning.simulator import latency_ms
 from deepplan.planning.timeline import Placement
 
 EXACT_LAYERS = 12  # up to here no beginning is ever given up
-FIRST_WIDTH = 32  # beginnings kept by a quick pass, whose plan makes the next one cheaper
+FIRST_WIDTH = 32  # beginnings kept by the quick passes, whose plan makes the next one cheaper
 ALL_STATES = 200_000  # beginnings kept by the last pass, over all layers
 _SAME = 1e-12  # relative difference below which two latencies are the same
 
@@ -50,7 +50,8 @@ def optimal(profile: Profile) -> Choices:
     best = int(np.argmin(totals))
     found = _Found(candidates[best], totals[best], bounds.whole_ms + profile.call_overhead_ms)
     layers = len(profile.layers)
-    found = _search(profile, bounds, found, FIRST_WIDTH)
+    for early in (True, False):
+        found = _search(profile, bounds, found, FIRST_WIDTH, early)
     if not found.proven:
         found = _search(profile, bounds, found, max(FIRST_WIDTH, ALL_STATES // layers))
     if not found.proven and layers <= EXACT_LAYERS:
@@ -58,8 +59,8 @@ def optimal(profile: Profile) -> Choices:
     return replace(found.choices, bound_ms=found.total_ms if found.proven else found.bound_ms)
 
 
-def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | None) -> _Found:
-    """One pass over the layers that keeps at most `width` beginnings (None: all that may matter)."""
+def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | None, early: bool = True) -> _Found:
+    """One pass over the layers that keeps at most `width` beginnings (None: all that matter); `early` as in `thin`."""
     states = States.initial(len(profile.links))
     history: list[States] = []
     given_up_ms = np.inf  # no plan that was given up is faster
@@ -72,7 +73,7 @@ def _search(profile: Profile, bounds: SuffixBounds, known: _Found, width: int | 
             return _Found(known.choices, known.total_ms, max(known.bound_ms, min(known.total_ms, given_up_ms)))
         states, ends = states.take(promising), ends[promising]
         if width is not None and len(states) > width:
-            kept, lost_ms = thin(states, ends, width)
+            kept, lost_ms = thin(states, ends, width, early)
             states = states.take(kept)
             given_up_ms = min(given_up_ms, lost_ms)
         elif layer.size_bytes > 0:
