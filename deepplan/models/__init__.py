@@ -6,6 +6,7 @@ needs it is built.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from deepplan.models.zoo import find, names
@@ -16,20 +17,25 @@ if TYPE_CHECKING:
 __all__ = ["build", "example_inputs", "names"]
 
 
-def build(name: str) -> torch.nn.Module:
+def build(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
     """The zoo's model of that name: fp32 on the CPU, in eval mode, without gradients.
 
     Its attribute `example_inputs` is what a call with batch size 1 takes, its `zoo_name` is `name`. Two builds of one
-    name are equal to the bit; PyTorch's global random state plays no part and stays as it is.
-    Raises UnknownNameError.
+    name are equal to the bit; PyTorch's global random state plays no part and stays as it is. `weights` is a
+    safetensors file or a saved state dict to be used instead of random weights.
+    Raises UnknownNameError; DocumentError or MismatchError for a file that is not weights, or not this model's.
     """
+    from deepplan.engine.weights_file import load_weights
     from deepplan.models.construct import construct
     from deepplan.models.inputs import draw_inputs
     from deepplan.models.random_weights import fill_weights
 
     entry = find(name)
     module = construct(entry)
-    fill_weights(module)
+    if weights is None:
+        fill_weights(module)
+    else:
+        load_weights(module, weights)
     module.zoo_name = name  # type: ignore[assignment]
     module.example_inputs = draw_inputs(entry, batch_size=1)  # type: ignore[assignment]
     return module
