@@ -24,8 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except DeepPlanError as error:
-        print(f"deepplan: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return MISUSE
+        return _refuse(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _refuse(f"there is not enough memory for this; try a smaller batch or model ({error})")
     except KeyboardInterrupt:
         print("deepplan: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -33,3 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python would complain once more when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+
+
+def _refuse(message: str) -> int:
+    print(f"deepplan: error: {' '.join(message.split())}", file=sys.stderr)
+    return MISUSE
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation of torch's failed, which says so by a class on GPUs and in words on the CPU."""
+    names = {base.__name__ for base in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

@@ -58,17 +58,22 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 
 def check_model_arguments(arguments: argparse.Namespace) -> None:
     """What can be said of `add_model`'s flags at once. Raises InvalidInputError."""
-    check_at_least_one("--batch", arguments.batch)
+    check_count("--batch", arguments.batch)
     model = arguments.model
     in_zoo = model in models.names()
-    if not in_zoo and not os.path.isdir(model) and Path(model).suffix != ".pt2":
+    if not in_zoo and not _is_exported(model):
         raise UnknownNameError(
-            f"no model {model!r}: it is no folder and no .pt2 file, and the zoo has {', '.join(models.names())}"
+            f"no model {model!r}: it is no exported folder and no .pt2 file; the zoo has {', '.join(models.names())}"
         )
     if arguments.weights is not None and not in_zoo:
         raise InvalidInputError(f"--weights goes with a zoo model; {model} brings its own")
     if arguments.weights is not None and not os.path.isfile(arguments.weights):
         raise InvalidInputError(f"--weights {arguments.weights}: there is no such file")
+
+
+def _is_exported(model: str) -> bool:
+    path = Path(model)
+    return path.is_file() if path.suffix == ".pt2" else (path / "graph.json").is_file()
 
 
 def check_folder(folder: str | None) -> None:
@@ -86,10 +91,10 @@ def check_policy(policy: str | None) -> None:
         raise UnknownNameError(f"no policy is named {policy!r}; there are {', '.join(POLICIES)}")
 
 
-def check_at_least_one(flag: str, value: int | None) -> None:
-    """Raises InvalidInputError for a number below 1."""
-    if value is not None and value < 1:
-        raise InvalidInputError(f"{flag} {value}: it is at least 1")
+def check_count(flag: str, value: int | None) -> None:
+    """Raises InvalidInputError for a number below 1, or beyond what a document can hold."""
+    if value is not None and not 1 <= value < 2**31:
+        raise InvalidInputError(f"{flag} {value}: it is a number from 1 to {2**31 - 1}")
 
 
 def check_output_file(flag: str, path: str | None, suffixes: Sequence[str] = ()) -> None:

@@ -15,7 +15,7 @@ from deepplan.cli.arguments import (
     add_folder,
     add_model,
     add_policy,
-    check_at_least_one,
+    check_count,
     check_folder,
     check_model_arguments,
     check_output_file,
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measures and prints."""
     check_model_arguments(arguments)
-    check_at_least_one("--repeat", arguments.repeat)
+    check_count("--repeat", arguments.repeat)
     check_policy(arguments.policy)
     check_folder(arguments.folder)
     check_output_file("--json", arguments.json)

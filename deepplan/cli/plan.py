@@ -13,7 +13,7 @@ from deepplan.cli.arguments import (
     add_folder,
     add_model,
     add_policy,
-    check_at_least_one,
+    check_count,
     check_folder,
     check_model_arguments,
     check_output_file,
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Saves and prints the plan."""
-    check_at_least_one("--batch", arguments.batch)
+    check_count("--batch", arguments.batch)
     check_policy(arguments.policy)
     check_output_file("--plot", arguments.plot, (".png", ".svg", ".pdf"))
     check_output_file("--trace", arguments.trace)

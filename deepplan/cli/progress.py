@@ -1,18 +1,20 @@
-"""How far long work is, on stderr: a bar in a terminal, one line a step elsewhere."""
+"""How far long work is, on stderr: a bar in a terminal, elsewhere one line for each step that is done."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """Announces `what` and gives the function that takes the share of it that is done, from 0 to 1."""
+    """Gives the function that takes the share of `what` that is done, from 0 to 1."""
     if not sys.stderr.isatty():
-        print(f"deepplan: {what}", file=sys.stderr, flush=True)
+        started = time.perf_counter()
         yield lambda share: None
+        print(f"deepplan: {what}: {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
         return
     from tqdm import tqdm
 

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import deepplan
+from deepplan.cli import doctor
 
 DEEPPLAN = [sys.executable, "-m", "deepplan.cli"]
 
@@ -77,7 +79,7 @@ def test_interruption_is_one_line_and_leaves_no_file(tmp_path: Path, tiny_folder
     )
     assert running.stderr is not None
     for line in running.stderr:
-        if "measuring" in line:
+        if "searching" in line:
             break
     time.sleep(0.5)
     running.send_signal(signal.SIGINT)
@@ -94,3 +96,21 @@ def test_a_defect_keeps_its_traceback(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory.\nTried"),
+        RuntimeError("... can't allocate memory: 6 TB"),
+    ],
+)
+def test_too_little_memory_is_no_defect(error: Exception, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr(doctor, "run", fail)
+    done = run("doctor")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "memory" in done.err

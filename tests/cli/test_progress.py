@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
@@ -12,10 +13,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_without_a_terminal_each_step_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_each_finished_step_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("profiling tiny") as report:
         report(0.5)
-    assert capsys.readouterr() == ("", "deepplan: profiling tiny\n")
+        assert capsys.readouterr() == ("", "")
+    assert re.fullmatch(r"deepplan: profiling tiny: 0\.\d s\n", capsys.readouterr().err)
+
+
+def test_a_step_that_fails_says_nothing_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), progress("profiling tiny"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr() == ("", "")
 
 
 def test_in_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
