@@ -120,7 +120,9 @@ def _links(whole: Copies, one_copy: Sample, split: Copies, copies: Sample, count
             continue
         start_ms, end_ms = one_copy.groups_ms[link]
         bytes_per_ms = whole.group_bytes[link] / max(1e-6, end_ms - start_ms)
-        split_ms = max(copies.groups_ms[i][1] for i in mine) - min(copies.groups_ms[i][0] for i in mine)
+        # On the target's own link the clocks themselves leave gaps between copies; over a helper copies overlap.
+        makespan_ms = max(copies.groups_ms[i][1] for i in mine) - min(copies.groups_ms[i][0] for i in mine)
+        split_ms = min(makespan_ms, sum(end_ms - start_ms for start_ms, end_ms in (copies.groups_ms[i] for i in mine)))
         bytes_ms = sum(split.group_bytes[i] for i in mine) / bytes_per_ms
         links.append(LinkProfile(max(0.0, split_ms - bytes_ms) / len(mine), bytes_per_ms / 1e6))
     return tuple(links)
