@@ -7,7 +7,6 @@ import pickle
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import torch
 
@@ -54,12 +53,14 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """
     try:
         with open(path, "rb") as file:
-            if not file.read(1):
-                raise DocumentError(f"{os.fspath(path)} is empty; it should be safetensors or a state dict")
+            start = file.read(9)
     except OSError as error:
         raise DocumentError(f"cannot read {os.fspath(path)}: {error.strerror}") from None
+    if not start:
+        raise DocumentError(f"{os.fspath(path)} is empty; it should be safetensors or a state dict")
     try:
-        weights = _read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_state_dict(path)
+        # A safetensors file, whatever its name, starts with 8 bytes of its header's length; the header is JSON.
+        weights = _read_safetensors(path) if start[8:] == b"{" else _read_state_dict(path)
     except pickle.UnpicklingError:
         raise DocumentError(
             f"{os.fspath(path)} is no state dict, or holds more than tensors; "
@@ -143,7 +144,7 @@ def _problems(tied: Sequence[tuple[torch.Tensor, list[str]]], given: Mapping[str
             tensor = given[name]
             if tensor.shape != target.shape:
                 yield f"{name} has shape {list(tensor.shape)} instead of {list(target.shape)}"
-            elif tensor.is_floating_point() != target.is_floating_point():
+            elif _kind(tensor) != _kind(target):
                 yield f"{name} is of {tensor.dtype} instead of {target.dtype}"
             elif name != present[0] and not torch.equal(tensor, given[present[0]].to(tensor.dtype)):
                 yield f"{name} and {present[0]} are tied and differ"
@@ -151,3 +152,8 @@ def _problems(tied: Sequence[tuple[torch.Tensor, list[str]]], given: Mapping[str
     for name in given:
         if name not in known and not name.endswith(_OBSOLETE):
             yield f"{name} is not one of its weights"
+
+
+def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
+    """Values are cast within a kind only (integers, floating-point or complex numbers): else they would be lost."""
+    return tensor.is_floating_point(), tensor.is_complex()

@@ -57,6 +57,14 @@ def test_every_format(file: str, wanted: Weights, tmp_path: Path) -> None:
     assert module.head.weight is module.table.weight
 
 
+@pytest.mark.parametrize("file", SAVES)
+def test_the_name_of_a_file_does_not_matter(file: str, wanted: Weights, tmp_path: Path) -> None:
+    SAVES[file](wanted, tmp_path / "w.bin")
+    module = Tied()
+    load_weights(module, tmp_path / "w.bin")
+    assert same(state(module), wanted)
+
+
 @pytest.mark.parametrize("prefix", ["module.", "bert.", "model.transformer."])
 def test_a_common_prefix_on_either_side(prefix: str, wanted: Weights, tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
@@ -98,6 +106,7 @@ def test_weights_are_cast(wanted: Weights, tmp_path: Path) -> None:
         ({"extra.weight": torch.zeros(1)}, "extra.weight is not one of its weights"),
         ({"norm.bias": torch.zeros(4)}, r"norm.bias has shape \[4\] instead of \[3\]"),
         ({"norm.bias": torch.zeros(3, dtype=torch.int64)}, "norm.bias is of torch.int64"),
+        ({"norm.num_batches_tracked": torch.tensor(1j)}, "num_batches_tracked is of torch.complex64"),
         ({"head.weight": torch.zeros(5, 3)}, "head.weight and table.weight are tied and differ"),
     ],
 )
