@@ -21,3 +21,9 @@ deepplan_tests(runtime)
 if(DEEPPLAN_TORCH_FOUND)
   deepplan_tests(torch)
 endif()
+if(DEEPPLAN_TORCH_FOUND)
+  # experiments/executor_overhead.py runs it.
+  add_executable(executor_overhead experiments/executor_overhead.cpp)
+  target_link_options(executor_overhead PRIVATE "LINKER:--as-needed")  # it needs no Python, so not torch_python either
+  target_link_libraries(executor_overhead PRIVATE deepplan_torch)
+endif()

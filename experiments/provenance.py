@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ def provenance(devices: Devices, commit: str | None = None) -> dict[str, Any]:
     return {
         "machine": machine_name(devices),
         "gpus": [] if on_host else [torch.cuda.get_device_name(name) for name in devices.names],
+        "cpu": _cpu(),
         "torch": str(torch.__version__),
         "cuda": None if on_host else torch.version.cuda,
         "driver": None if on_host else _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
@@ -39,6 +41,14 @@ def provenance(devices: Devices, commit: str | None = None) -> dict[str, Any]:
 def same_setup(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether results of both may stand in one table: all but the date agree."""
     return all(one.get(key) == other.get(key) for key in _SETUP)
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _checked_out_commit() -> str:
