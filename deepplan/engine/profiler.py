@@ -27,7 +27,7 @@ from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 from deepplan.planning.search import search
 from deepplan.planning.simulator import simulate
 
-_BUDGET_S = 8.0  # for each kind of run
+_BUDGET_S = 5.0  # for each kind of run
 
 # A read in place that outlasts its bytes by this much reads them more than once: what it holds of the link is the
 # time, not the bytes. The constant allows for the latency of tiny reads, which holds nothing.
@@ -50,20 +50,20 @@ def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tens
 
     on_demand = sampler.sample(on_demand_plan.plan, lambda share: report(0.3 * share))
     warm_ms = sampler.warm_ms()
-    in_place = sampler.sample(all_in_place(graph), lambda share: report(0.3 + 0.2 * share))
-    in_place_busy = sampler.sample(all_in_place(graph), lambda share: report(0.5 + 0.2 * share), busy_link=True)
+    in_place_busy = sampler.sample(all_in_place(graph), lambda share: report(0.3 + 0.2 * share), busy_link=True)
+    # A host device's link carries every byte once, whatever a layer does: there is nothing to find out.
+    in_place = None if devices.is_host else sampler.sample(all_in_place(graph), lambda share: report(0.5 + 0.2 * share))
     by_layer = sampler.sample(one_group_per_layer(graph, 1).plan, lambda share: report(0.7 + 0.1 * share))
     whole, split = one_group_per_link(graph, count), one_group_per_layer(graph, count)
-    links = _links(
-        whole,
-        sampler.sample(whole.plan, lambda share: report(0.8 + 0.1 * share)),
-        split,
-        by_layer if count == 1 else sampler.sample(split.plan, lambda share: report(0.9 + 0.1 * share)),
-        count,
-    )
+    if count == 1:
+        links = _links(whole, on_demand, split, by_layer, count)
+    else:
+        one_copy = sampler.sample(whole.plan, lambda share: report(0.8 + 0.1 * share))
+        copies = sampler.sample(split.plan, lambda share: report(0.9 + 0.1 * share))
+        links = _links(whole, one_copy, split, copies, count)
     report(1.0)
     profile = Profile(
-        layers=_layers(source, on_demand, in_place, in_place_busy, by_layer, links[0]),
+        layers=_layers(source, on_demand, in_place_busy, in_place, by_layer, links[0]),
         links=links,
         warm_ms=warm_ms,
         model=source.name,
@@ -80,7 +80,12 @@ def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tens
 
 
 def _layers(
-    source: Source, on_demand: Sample, in_place: Sample, in_place_busy: Sample, by_layer: Sample, link: LinkProfile
+    source: Source,
+    on_demand: Sample,
+    in_place_busy: Sample,
+    in_place: Sample | None,
+    by_layer: Sample,
+    link: LinkProfile,
 ) -> tuple[LayerProfile, ...]:
     graph = source.captured.graph
     layers: list[LayerProfile] = []
@@ -98,7 +103,7 @@ def _layers(
             execute_spread_ms=on_demand.layers_spread_ms[index],
         )
         if layer.direct_host_access and size_bytes > 0:
-            longer_ms = in_place.layers_ms[index] - execute_ms
+            longer_ms = in_place.layers_ms[index] - execute_ms if in_place is not None else 0.0
             rereads = longer_ms > _REREAD_FACTOR * size_bytes / link.bytes_per_ms + _REREAD_MS
             profile = replace(
                 profile,

@@ -13,6 +13,7 @@ from deepplan import _core
 from deepplan.engine.precision import precision
 
 MAX_CLOCK_MS = 0.003  # what one clock in a stream can cost a layer; more is noise
+SLOW_MS = 500.0  # a run that takes longer is not repeated for its own sake
 
 Report = Callable[[float], None]  # the share of the work that is done
 
@@ -53,36 +54,44 @@ class Sampler:
 
     def warm_ms(self) -> float:
         """Latency in ms of a run with everything resident that the current plan loads."""
-        self._run()
-        repeats = self._repeats(self._run(), share=0.25)
-        return statistics.median(self._run() for _ in range(repeats))
+        once_ms = self._run()
+        return statistics.median([once_ms, *(self._run() for _ in range(self._repeats(once_ms, share=0.25) - 1))])
 
     def _sample(self, report: Report) -> Sample:
-        once_ms = self._cold_run()
-        if self._target != "cpu":
-            once_ms = self._cold_run()  # the first run of all pays what only first runs cost
-        repeats = self._repeats(once_ms, share=0.5)
+        on_gpu = self._target != "cpu"
+        if on_gpu:
+            self._cold_run()  # the first run of all pays what only first runs cost
+        clocked_ms, times = self._clocked_run()
+        repeats = self._repeats(clocked_ms, share=0.5)
+        # Where one run takes long, the first one counts: there is no time for another, and its first costs are small.
+        runs = [(clocked_ms, times)] if repeats == 1 else []
         plain_ms: list[float] = []
-        clocked_ms: list[float] = []
-        times: list[_core.RunTimes] = []
-        for index in range(repeats):
-            plain_ms.append(self._cold_run())
-            self._session.set_timed(True)
-            clocked_ms.append(self._cold_run())
-            measured = self._session.last_times()
-            assert measured is not None  # the run was timed
-            times.append(measured)
-            self._session.set_timed(False)
+        for index in range(len(runs), repeats):
+            if on_gpu:  # the host's clocks cost nothing, so its clocked runs serve for both
+                plain_ms.append(self._cold_run())
+            runs.append(self._clocked_run())
             report((index + 1) / repeats)
-        latency_ms = statistics.median(plain_ms)
-        clock_ms = (statistics.median(clocked_ms) - latency_ms) / max(1, len(times[0].layers))
-        return _summarise(times, min(max(0.0, clock_ms), MAX_CLOCK_MS), latency_ms)
+        clocked_median_ms = statistics.median(latency_ms for latency_ms, _ in runs)
+        latency_ms = statistics.median(plain_ms) if plain_ms else clocked_median_ms
+        clock_ms = (clocked_median_ms - latency_ms) / max(1, len(times.layers))
+        return _summarise([measured for _, measured in runs], min(max(0.0, clock_ms), MAX_CLOCK_MS), latency_ms)
 
     def _repeats(self, once_ms: float, share: float) -> int:
         fitting = share * self._budget_s * 1e3 / max(once_ms, 1e-3)
-        return int(min(20, max(fitting, 3 if once_ms < 500 else 1)))
+        return int(min(20, max(fitting, 3 if once_ms < SLOW_MS else 1)))
+
+    def _clocked_run(self) -> tuple[float, _core.RunTimes]:
+        self._session.set_timed(True)
+        try:
+            latency_ms = self._cold_run()
+            times = self._session.last_times()
+        finally:
+            self._session.set_timed(False)
+        assert times is not None  # the run was timed
+        return latency_ms, times
 
     def _cold_run(self) -> float:
+        """Latency in ms of a cold run, by the host's clock, from the call to the output being ready."""
         self._session.evict()
         self._synchronize()
         return self._run()
