@@ -13,18 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from provenance import ROOT, provenance
-
 from deepplan.engine.devices import Devices
-from deepplan.planning.documents import write_atomically
+from provenance import provenance
+from results_file import ROOT, add_result_arguments, write_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and records what it prints; 1 if it is not there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=Path, default=ROOT / "build" / "executor_overhead", metavar="FILE")
-    parser.add_argument("--results", type=Path, default=ROOT / "experiments" / "results", metavar="DIR")
-    parser.add_argument("--commit", metavar="HASH", help="of the sources, where they are no git checkout")
+    add_result_arguments(parser)
     options = parser.parse_args(arguments)
     if not options.program.exists():
         print(f"there is no {options.program}; build it first, see --help", file=sys.stderr)
@@ -32,9 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done = subprocess.run([options.program], capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout)
     origin = provenance(Devices(("host:0",)), options.commit)
-    options.results.mkdir(parents=True, exist_ok=True)
-    document = {"provenance": origin, **measured}
-    write_atomically(options.results / "executor_overhead.json", json.dumps(document, indent=2) + "\n")
+    write_results(options.results / "executor_overhead.json", origin, **measured)
     print("\n".join(f"{name}: {value}" for name, value in measured.items()))
     return 0
 

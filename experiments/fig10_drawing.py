@@ -49,6 +49,7 @@ def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None
     handles: list[Any] = [Patch(color=c, label=m.title) for m, c in zip(METHODS, COLOURS) if m in used]
     handles.append(Line2D([], [], color=FLOOR, linewidth=2.0, label="floor: warm run, or the bytes that must cross"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 

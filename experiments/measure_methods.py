@@ -15,7 +15,7 @@ from deepplan.engine.benchmark import Latencies, measure, policy_of
 from deepplan.engine.devices import Devices
 from deepplan.engine.precision import precision
 from deepplan.engine.session import Session
-from deepplan.engine.source import Source, resolve
+from deepplan.engine.source import Source
 from deepplan.export.arguments import WeightRef
 from deepplan.export.graph import Graph
 from deepplan.export.layers import LOOKUPS
@@ -27,11 +27,6 @@ from deepplan.planning.simulator import simulate
 from methods import METHODS
 
 PROBE_BYTES = 256 << 20
-
-
-def source_of(module: torch.nn.Module, dtype: str) -> Source:
-    """The exported module; exporting is what takes long, so every method shares one source."""
-    return resolve(module, dtype=dtype, keep=False)
 
 
 def eager_outputs(module: torch.nn.Module, source: Source, devices: Devices) -> list[torch.Tensor]:

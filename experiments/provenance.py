@@ -14,8 +14,8 @@ import torch
 from deepplan.engine.devices import Devices
 from deepplan.engine.machine import machine_name
 from deepplan.models.random_weights import SEED
+from results_file import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent  # of the sources
 _SETUP = ("machine", "gpus", "torch", "cuda", "driver", "commit")
 
 
