@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_folder(parser)
     parser.add_argument(
-        "--repeat", type=int, metavar="N", help="runs to measure (default: about 10 s of them, 5 to 100)"
+        "--repeat", type=int, metavar="N", help="runs to measure (default: 5 to 100 by the predicted latency)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - prints it instead of the text")
     parser.add_argument("--trace", metavar="FILE", help="write one run as Chrome trace JSON, for ui.perfetto.dev")

@@ -12,7 +12,7 @@ from deepplan.engine.benchmark import Latencies, measure
 from deepplan.engine.session import Session
 from deepplan.planning.plan import Plan
 
-_BUDGET_MS, _MIN_REPEATS, _MAX_REPEATS = 10_000, 5, 100
+_BUDGET_MS, _MIN_REPEATS, _MAX_REPEATS = 5_000, 5, 100
 
 
 @dataclass(frozen=True)

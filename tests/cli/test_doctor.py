@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from deepplan.cli import doctor, findings
+from deepplan.engine import topology
 from deepplan.errors import BuildError, DeviceError
 
 
@@ -42,6 +44,17 @@ def test_a_device_that_fails_does_not_end_the_examination(monkeypatch: pytest.Mo
     monkeypatch.setattr(findings, "_pinned_memory", fail)
     found = findings.examine(None)
     assert found["works"] and "no memory can be pinned" in found["missing"]
+
+
+def test_gpus_are_surveyed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(topology, "_PROBE_BYTES", 1 << 20)
+    monkeypatch.setattr(topology, "device_names", lambda backend: ("host:0", "host:1", "host:2"))
+    found = findings.examine(str(tmp_path))
+    assert [gpu["pci_bus_id"] for gpu in found["gpus"]] == ["", "", ""]
+    assert [pair["devices"] for pair in found["peers"]] == [[0, 1], [0, 2], [1, 2]]
+    assert [len(rates["gbps"]) for rates in found["links"]] == [1, 1, 1, 2, 2, 2, 3]
+    assert found["links"][3]["devices"] == ["host:0", "host:1"]
+    assert found["links"] == findings.examine(str(tmp_path))["links"]
 
 
 GPU = {"name": "NVIDIA H200", "memory_bytes": 150e9, "pci_bus_id": "0000:1b:00.0", "pci_ancestry": [], "numa_node": 0}
