@@ -26,12 +26,13 @@ list(GET found 2 DEEPPLAN_TORCH_CUDA)
 set(DEEPPLAN_TORCH_FOUND TRUE)
 message(STATUS "deepplan: torch: ${DEEPPLAN_TORCH_VERSION} at ${torch_dir}")
 
-# torch >= 2.11 is always built with the C++11 ABI of libstdc++, the compiler's default.
+# torch >= 2.11 is always built with the C++11 ABI of libstdc++, the compiler's default. libtorch_python is for the module
+# alone: a program that is no interpreter cannot resolve its symbols.
 add_library(deepplan_libtorch INTERFACE)
 target_include_directories(deepplan_libtorch SYSTEM INTERFACE
   "${torch_dir}/include" "${torch_dir}/include/torch/csrc/api/include")
 # On every command line, so that objects in a cached build folder are never linked against another torch.
 target_compile_definitions(deepplan_libtorch INTERFACE "DEEPPLAN_TORCH_VERSION=${DEEPPLAN_TORCH_VERSION}")
-foreach(library c10 torch_cpu torch torch_python)
+foreach(library c10 torch_cpu torch)
   target_link_libraries(deepplan_libtorch INTERFACE "${torch_dir}/lib/lib${library}.so")
 endforeach()

@@ -1,6 +1,5 @@
 #include "torch/arithmetic.h"
 
-#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <unordered_map>
@@ -14,35 +13,74 @@ using Binary = c10::IValue (*)(const c10::IValue&, const c10::IValue&);
 
 bool both_integers(const c10::IValue& a, const c10::IValue& b) { return !a.isDouble() && !b.isDouble(); }
 
-int64_t integer(const c10::IValue& value) { return value.isBool() ? value.toBool() : value.toInt(); }
+int64_t integer(const c10::IValue& value) {
+  if (value.isBool()) return value.toBool();
+  if (!value.isInt()) throw InvalidArgument("an operator on numbers was given a " + value.tagKind());
+  return value.toInt();
+}
 
 double real(const c10::IValue& value) {
   return value.isDouble() ? value.toDouble() : static_cast<double>(integer(value));
 }
 
-// One body for the operators that act alike on integers and floats.
-template <typename Operation>
-c10::IValue apply(const c10::IValue& a, const c10::IValue& b) {
-  if (both_integers(a, b)) return Operation{}(integer(a), integer(b));
-  return Operation{}(real(a), real(b));
-}
+// Python's integers have no end; sizes that do not fit 64 bits are a mistake.
+[[noreturn]] void refuse_overflow() { throw InvalidArgument("the graph computes a number of more than 64 bits"); }
 
 void refuse_zero(const c10::IValue& divisor) {
   if (real(divisor) == 0.0) throw InvalidArgument("the graph divides by zero");
 }
 
-c10::IValue floor_divide(const c10::IValue& a, const c10::IValue& b) {
-  refuse_zero(b);
-  if (!both_integers(a, b)) return std::floor(real(a) / real(b));
-  const int64_t quotient = integer(a) / integer(b);
-  const bool rounds_up = integer(a) % integer(b) != 0 && (integer(a) < 0) != (integer(b) < 0);
-  return quotient - (rounds_up ? 1 : 0);
+struct Add {
+  static double of(double a, double b) { return a + b; }
+  static bool overflows(int64_t a, int64_t b, int64_t* result) { return __builtin_add_overflow(a, b, result); }
+};
+struct Subtract {
+  static double of(double a, double b) { return a - b; }
+  static bool overflows(int64_t a, int64_t b, int64_t* result) { return __builtin_sub_overflow(a, b, result); }
+};
+struct Multiply {
+  static double of(double a, double b) { return a * b; }
+  static bool overflows(int64_t a, int64_t b, int64_t* result) { return __builtin_mul_overflow(a, b, result); }
+};
+
+template <typename Operation>
+int64_t checked(int64_t a, int64_t b) {
+  int64_t result = 0;
+  if (Operation::overflows(a, b, &result)) refuse_overflow();
+  return result;
 }
 
+template <typename Operation>
+c10::IValue compute(const c10::IValue& a, const c10::IValue& b) {
+  if (both_integers(a, b)) return checked<Operation>(integer(a), integer(b));
+  return Operation::of(real(a), real(b));
+}
+
+template <typename Comparison>
+c10::IValue compare(const c10::IValue& a, const c10::IValue& b) {
+  if (both_integers(a, b)) return Comparison{}(integer(a), integer(b));
+  return Comparison{}(real(a), real(b));
+}
+
+// The remainder has the divisor's sign.
 c10::IValue modulo(const c10::IValue& a, const c10::IValue& b) {
   refuse_zero(b);
-  if (!both_integers(a, b)) return real(a) - std::floor(real(a) / real(b)) * real(b);
-  return integer(a) - floor_divide(a, b).toInt() * integer(b);
+  if (both_integers(a, b)) {
+    if (integer(b) == -1) return int64_t{0};  // the smallest integer's quotient would not fit
+    const int64_t remainder = integer(a) % integer(b);
+    return remainder != 0 && (remainder < 0) != (integer(b) < 0) ? remainder + integer(b) : remainder;
+  }
+  const double remainder = std::fmod(real(a), real(b));
+  return remainder != 0 && (remainder < 0) != (real(b) < 0) ? remainder + real(b) : remainder;
+}
+
+c10::IValue floor_divide(const c10::IValue& a, const c10::IValue& b) {
+  const c10::IValue remainder = modulo(a, b);
+  if (!both_integers(a, b)) return std::round((real(a) - remainder.toDouble()) / real(b));
+  if (integer(b) == -1) return checked<Multiply>(integer(a), -1);
+  const int64_t quotient = integer(a) / integer(b);
+  const bool rounds_up = remainder.toInt() != 0 && (integer(a) < 0) != (integer(b) < 0);
+  return quotient - (rounds_up ? 1 : 0);
 }
 
 c10::IValue divide(const c10::IValue& a, const c10::IValue& b) {
@@ -51,9 +89,14 @@ c10::IValue divide(const c10::IValue& a, const c10::IValue& b) {
 }
 
 c10::IValue power(const c10::IValue& a, const c10::IValue& b) {
+  if (real(b) < 0) refuse_zero(a);
   if (!both_integers(a, b) || integer(b) < 0) return std::pow(real(a), real(b));
   int64_t result = 1;
-  for (int64_t i = 0; i < integer(b); ++i) result *= integer(a);
+  int64_t square = integer(a);
+  for (int64_t exponent = integer(b); exponent > 0; exponent /= 2) {
+    if (exponent % 2 == 1) result = checked<Multiply>(result, square);
+    if (exponent > 1) square = checked<Multiply>(square, square);
+  }
   return result;
 }
 
@@ -67,19 +110,19 @@ c10::IValue bitwise(const c10::IValue& a, const c10::IValue& b) {
 }
 
 const std::unordered_map<std::string, Binary>& operators() {
-  static const std::unordered_map<std::string, Binary> table = {{"deepplan::add", apply<std::plus<>>},
-                                                                {"deepplan::sub", apply<std::minus<>>},
-                                                                {"deepplan::mul", apply<std::multiplies<>>},
+  static const std::unordered_map<std::string, Binary> table = {{"deepplan::add", compute<Add>},
+                                                                {"deepplan::sub", compute<Subtract>},
+                                                                {"deepplan::mul", compute<Multiply>},
                                                                 {"deepplan::truediv", divide},
                                                                 {"deepplan::floordiv", floor_divide},
                                                                 {"deepplan::mod", modulo},
                                                                 {"deepplan::pow", power},
-                                                                {"deepplan::eq", apply<std::equal_to<>>},
-                                                                {"deepplan::ne", apply<std::not_equal_to<>>},
-                                                                {"deepplan::lt", apply<std::less<>>},
-                                                                {"deepplan::le", apply<std::less_equal<>>},
-                                                                {"deepplan::gt", apply<std::greater<>>},
-                                                                {"deepplan::ge", apply<std::greater_equal<>>},
+                                                                {"deepplan::eq", compare<std::equal_to<>>},
+                                                                {"deepplan::ne", compare<std::not_equal_to<>>},
+                                                                {"deepplan::lt", compare<std::less<>>},
+                                                                {"deepplan::le", compare<std::less_equal<>>},
+                                                                {"deepplan::gt", compare<std::greater<>>},
+                                                                {"deepplan::ge", compare<std::greater_equal<>>},
                                                                 {"deepplan::and_", bitwise<std::bit_and<>>},
                                                                 {"deepplan::or_", bitwise<std::bit_or<>>}};
   return table;
@@ -89,8 +132,7 @@ const std::unordered_map<std::string, Binary>& operators() {
 
 c10::IValue python_arithmetic(const std::string& op, const torch::jit::Stack& operands) {
   if (operands.size() == 1) {
-    const c10::IValue zero(static_cast<int64_t>(0));
-    if (op == "deepplan::neg") return apply<std::minus<>>(zero, operands[0]);
+    if (op == "deepplan::neg") return compute<Multiply>(operands[0], int64_t{-1});
     if (op == "deepplan::not_") return real(operands[0]) == 0.0;
   }
   const auto found = operators().find(op);

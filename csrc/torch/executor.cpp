@@ -1,5 +1,6 @@
 #include "torch/executor.h"
 
+#include <string>
 #include <utility>
 
 #include "core/error.h"
@@ -37,6 +38,17 @@ void charge_in_place_reads(const PreparedStep& step, const Slots& slots, const W
   }
 }
 
+// Counts from the end where `index` is negative, as Python does. How long the list is shows at run time only.
+c10::IValue list_element(const c10::IValue& list, int64_t index) {
+  const c10::ArrayRef<c10::IValue> elements = list.toListRef();
+  const auto count = static_cast<int64_t>(elements.size());
+  if (index < -count || index >= count) {
+    throw InvalidArgument("the graph takes element " + std::to_string(index) + " of a list of " +
+                          std::to_string(count));
+  }
+  return elements[static_cast<std::size_t>(index < 0 ? index + count : index)];
+}
+
 // Afterwards the stack holds the results, first at the bottom.
 void perform(const PreparedStep& step, torch::jit::Stack& stack, AutocastRegions& regions) {
   switch (step.kind) {
@@ -44,7 +56,7 @@ void perform(const PreparedStep& step, torch::jit::Stack& stack, AutocastRegions
       step.handle->callBoxed(stack);
       return;
     case StepKind::ListGet: {
-      c10::IValue element = stack.at(0).toListRef()[static_cast<std::size_t>(stack.at(1).toInt())];
+      c10::IValue element = list_element(stack[0], stack[1].toInt());
       stack = {std::move(element)};
       return;
     }
@@ -78,13 +90,13 @@ std::vector<c10::IValue> execute(const Program& program, const WeightTable& weig
     hook.before_layer(static_cast<int>(layer));
     for (int i = graph.layers[layer].begin; i < graph.layers[layer].end; ++i) {
       const PreparedStep& step = steps[i];
-      stack.clear();
       for (const Operand& operand : step.operands) stack.push_back(fetch(operand, slots, weights));
       charge_in_place_reads(step, slots, weights, device);
       perform(step, stack, regions);
       for (std::size_t output = 0; output < step.outputs.size(); ++output) {
         if (step.outputs[output] >= 0) slots[step.outputs[output]] = std::move(stack.at(output));
       }
+      stack.clear();  // results that nobody reads die here
       for (const int slot : step.frees) slots[slot] = c10::IValue();
     }
     hook.after_layer(static_cast<int>(layer));

@@ -17,6 +17,17 @@ StepKind kind_of(const std::string& op) {
   return StepKind::Call;
 }
 
+// A step that the executor does itself has no schema to be checked against; python_arithmetic checks its own operands.
+void check_own_step(StepKind kind, const Step& step) {
+  if (!step.keyword_arguments.empty()) throw InvalidArgument("takes no keyword arguments");
+  const bool has_result = kind == StepKind::ListGet || kind == StepKind::Arithmetic;
+  const std::size_t results = has_result ? 1 : 0;
+  if (step.outputs.size() != results) {
+    throw InvalidArgument("has " + std::to_string(results) + " results, not " + std::to_string(step.outputs.size()));
+  }
+  if (kind == StepKind::ListGet && step.arguments.size() != 2) throw InvalidArgument("takes a list and an index");
+}
+
 bool holds_reference(const Argument& argument) {
   if (const auto* list = std::get_if<Argument::List>(&argument.value)) {
     return std::any_of(list->begin(), list->end(), holds_reference);
@@ -68,6 +79,7 @@ PreparedStep Program::prepare(const Step& step, int layer) {
     prepare_call(prepared, step, layer);
     note_reads(prepared, step);
   } else {
+    check_own_step(prepared.kind, step);
     for (const Argument& argument : step.arguments) {
       prepared.operands.push_back(operand(argument, c10::AnyType::get(), layer));
     }
@@ -131,17 +143,23 @@ Operand Program::operand(const Argument& argument, const c10::TypePtr& type, int
 void Program::note_reads(PreparedStep& prepared, const Step& step) const {
   for (std::size_t i = 0; i < prepared.operands.size(); ++i) {
     const Operand& operand = prepared.operands[i];
-    if (operand.kind != Operand::Kind::WeightUse) continue;
-    const WeightSpec& weight = graph_.weights[uses_[operand.index].weight];
-    std::size_t elements = 1;
-    for (const int64_t size : weight.shape) elements *= static_cast<std::size_t>(size);
-    const std::size_t bytes = elements * c10::elementSize(scalar_type_from_name(weight.dtype));
-    const bool gathers = step.op == "aten::embedding" && i == 0 && !weight.shape.empty() && weight.shape[0] > 0 &&
-                         prepared.operands[1].kind == Operand::Kind::Slot;
-    prepared.reads.push_back({.use = operand.index,
-                              .bytes = gathers ? bytes / static_cast<std::size_t>(weight.shape[0]) : bytes,
-                              .indices_slot = gathers ? prepared.operands[1].index : -1});
+    const bool gathers = step.op == "aten::embedding" && i == 0 && prepared.operands[1].kind == Operand::Kind::Slot;
+    note_reads(prepared, operand, gathers ? prepared.operands[1].index : -1);
   }
+}
+
+void Program::note_reads(PreparedStep& prepared, const Operand& operand, int indices_slot) const {
+  for (const Operand& element : operand.elements) note_reads(prepared, element, indices_slot);
+  if (operand.kind != Operand::Kind::WeightUse) return;
+  const WeightSpec& weight = graph_.weights[uses_[operand.index].weight];
+  std::size_t elements = 1;
+  for (const int64_t size : weight.shape) elements *= static_cast<std::size_t>(size);
+  const std::size_t bytes = elements * c10::elementSize(scalar_type_from_name(weight.dtype));
+  const bool has_rows = !weight.shape.empty() && weight.shape[0] > 0;
+  const bool gathers = indices_slot >= 0 && has_rows;
+  prepared.reads.push_back({.use = operand.index,
+                            .bytes = gathers ? bytes / static_cast<std::size_t>(weight.shape[0]) : bytes,
+                            .indices_slot = gathers ? indices_slot : -1});
 }
 
 void Program::check_indices() const {
@@ -157,12 +175,16 @@ void Program::check_indices() const {
   for (const WeightSpec& weight : graph_.weights) {
     check_index(weight.storage, graph_.storage_bytes.size(), "storage");
     if (weight.shape.size() != weight.stride.size()) throw InvalidArgument("weight " + weight.name + ": bad strides");
-    int64_t reach = c10::elementSize(scalar_type_from_name(weight.dtype));
+    const auto item_bytes = static_cast<int64_t>(c10::elementSize(scalar_type_from_name(weight.dtype)));
+    if (weight.offset_bytes % item_bytes != 0) {
+      throw InvalidArgument("weight " + weight.name + " does not begin at a whole element");
+    }
+    int64_t reach = item_bytes;
     bool is_empty = false;
     for (std::size_t i = 0; i < weight.shape.size(); ++i) {
       if (weight.shape[i] < 0 || weight.stride[i] < 0) throw InvalidArgument("weight " + weight.name + ": bad shape");
       is_empty |= weight.shape[i] == 0;
-      reach += (weight.shape[i] - 1) * weight.stride[i] * c10::elementSize(scalar_type_from_name(weight.dtype));
+      reach += (weight.shape[i] - 1) * weight.stride[i] * item_bytes;
     }
     const auto size = static_cast<int64_t>(graph_.storage_bytes[weight.storage]);
     if (weight.offset_bytes < 0 || (!is_empty && weight.offset_bytes + reach > size)) {

@@ -35,7 +35,7 @@ enum class StepKind { Call, ListGet, Arithmetic, AutocastEnter, AutocastExit };
 // Bytes of a weight that one step reads when the weight stays in host memory: all of it, or the rows an index picks.
 struct InPlaceRead {
   int use = -1;
-  std::size_t bytes = 0;  // of the whole weight, or of one row if `indices` is a slot
+  std::size_t bytes = 0;  // of the whole weight, or of one row if `indices_slot` is one
   int indices_slot = -1;
 };
 
@@ -71,6 +71,7 @@ class Program {
   void prepare_call(PreparedStep& prepared, const Step& step, int layer);
   Operand operand(const Argument& argument, const c10::TypePtr& type, int layer);
   void note_reads(PreparedStep& prepared, const Step& step) const;
+  void note_reads(PreparedStep& prepared, const Operand& operand, int indices_slot) const;
   void check_indices() const;
 
   Graph graph_;

@@ -110,6 +110,7 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
   const c10::OptionalDeviceGuard guard(program_->target().is_cpu() ? std::nullopt
                                                                    : std::make_optional(program_->target()));
   inputs = accept(std::move(inputs));
+  has_times_ = false;
   const std::unique_ptr<Stream> stream = current_stream(*target.device, program_->target());
   ResidencyLease lease = target.residency.acquire(name_, host_->layout().loaded_bytes);
   if (!lease.was_loaded() || last_use_ == nullptr) last_use_ = target.device->create_event();
@@ -120,17 +121,21 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
     lease.set_last_use(last_use_);
     return outputs;
   } catch (const c10::OutOfMemoryError& error) {
-    loader_->synchronize();
-    target.device->synchronize();
+    settle();
     throw OutOfMemory("activations do not fit: " + std::string(error.what_without_backtrace()));
   } catch (const c10::Error& error) {
-    loader_->synchronize();
-    target.device->synchronize();
+    settle();
     throw Error(std::string("an operator failed: ") + error.what_without_backtrace());
   } catch (...) {
-    loader_->synchronize();  // the lease gives the memory back: nothing may still be on its way into it
+    settle();
     throw;
   }
+}
+
+// The lease of a run that failed gives its memory back: nothing may be on its way into it, or still read it.
+void Session::settle() {
+  loader_->synchronize();
+  links_->target->device->synchronize();
 }
 
 std::vector<c10::IValue> Session::run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs,

@@ -56,7 +56,8 @@ class Session {
   // Another plan over the same links: lays the host copy out again, drops the device copy.
   void rebind(ExecutionPlan plan);
 
-  // Whether runs from now on keep times, and those of the last one (waits for it). Empty before the first timed run.
+  // Whether runs from now on keep times, and those of the last one (waits for it). Empty before the first timed run,
+  // and after one that failed.
   void set_timed(bool timed);
   std::optional<RunTimes> last_times();
 
@@ -71,6 +72,7 @@ class Session {
 
  private:
   std::vector<c10::IValue> run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs, Stream& stream);
+  void settle();
   std::vector<at::Tensor> accept(std::vector<at::Tensor> inputs) const;
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
   void bind();

@@ -85,12 +85,18 @@ at::ScalarType scalar_type_from_name(const std::string& name) {
                                                                         {"int16", at::kShort},
                                                                         {"int8", at::kChar},
                                                                         {"uint8", at::kByte},
+                                                                        {"uint16", at::ScalarType::UInt16},
+                                                                        {"uint32", at::ScalarType::UInt32},
+                                                                        {"uint64", at::ScalarType::UInt64},
                                                                         {"bool", at::kBool},
                                                                         {"complex64", at::kComplexFloat},
                                                                         {"complex128", at::kComplexDouble},
                                                                         {"complex32", at::kComplexHalf},
                                                                         {"float8_e4m3fn", at::kFloat8_e4m3fn},
-                                                                        {"float8_e5m2", at::kFloat8_e5m2}};
+                                                                        {"float8_e4m3fnuz", at::kFloat8_e4m3fnuz},
+                                                                        {"float8_e5m2", at::kFloat8_e5m2},
+                                                                        {"float8_e5m2fnuz", at::kFloat8_e5m2fnuz},
+                                                                        {"float8_e8m0fnu", at::kFloat8_e8m0fnu}};
   const auto found = types.find(name);
   if (found == types.end()) throw InvalidArgument("dtype " + name + " is not supported");
   return found->second;
