@@ -65,6 +65,8 @@ def check_model_arguments(arguments: argparse.Namespace) -> None:
         raise UnknownNameError(
             f"no model {model!r}: it is no exported folder and no .pt2 file; the zoo has {', '.join(models.names())}"
         )
+    if arguments.batch is not None and Path(model).suffix == ".pt2":
+        raise InvalidInputError(f"--batch {arguments.batch}: {model} has its batch size burnt in; leave the flag out")
     if arguments.weights is not None and not in_zoo:
         raise InvalidInputError(f"--weights goes with a zoo model; {model} brings its own")
     if arguments.weights is not None and not os.path.isfile(arguments.weights):

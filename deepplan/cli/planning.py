@@ -64,7 +64,7 @@ def open_job(arguments: argparse.Namespace) -> Job:
     devices = resolve_devices(device_list(arguments.devices))
     if arguments.link_gbps is not None and not devices.is_host:
         raise InvalidInputError(f"--link-gbps is for host devices; {devices.target} has a real link")
-    with progress(f"exporting {arguments.model}"):
+    with progress(f"preparing {arguments.model}"):
         source = _open_model(arguments)
     if arguments.batch not in (None, source.batch_size):
         raise MismatchError(

@@ -70,6 +70,13 @@ def test_a_folder_of_another_batch_or_dtype_is_refused(run, tiny_folder: Path) -
         assert "tiny" in done.err.splitlines()[-1]
 
 
+def test_a_pt2_file_has_its_batch_size(run, tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").touch()
+    done = run("plan", "-m", tmp_path / "model.pt2", "-b", "2")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "burnt in" in done.err
+
+
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A machine with two links on which "net" was measured."""
