@@ -22,7 +22,8 @@ INTRODUCTION = """# Plans
 
 What `experiments/plan_tables.py` makes of the profiles that ship with deepplan: nothing here was typed in, and no GPU
 is needed to make it again. `deepplan plan -m bert_base --machine NAME` prints the same plans layer by layer.
-Latencies are predicted cold starts in ms; "in place" are bytes that stay in host memory.
+Latencies are predicted cold starts in ms; "in place" are bytes that stay in host memory, and the gap is how far the
+prediction lies above a lower bound on any plan.
 """
 # The policy of each engine. The engine's own table cannot be asked: it brings torch.
 POLICIES = {"demand": "load_all", "pipeline": "pipeswitch", "deepplan": "optimal"}
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def machine_section(machine: str, profiles: Sequence[Profile]) -> Iterator[str]:
     """The lines of one machine: all methods of all models, then each model's best plans run by run."""
     yield f"## {machine}\n"
-    yield "| model | dtype | method | links | predicted ms | stalled ms | loaded MB | in place MB | groups | above bound |"
+    yield "| model | dtype | method | links | predicted ms | stalled ms | loaded MB | in place MB | groups | gap |"
     yield "|---|---|---|---:|---:|---:|---:|---:|---:|---:|"
     best: list[tuple[Method, Plan]] = []
     for profile in profiles:

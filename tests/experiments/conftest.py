@@ -1,0 +1,44 @@
+"""Tests import the scripts as `python experiments/NAME.py` does: with their folder on the path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+
+
+@pytest.fixture(autouse=True)
+def _scripts_on_the_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    yield
+
+
+def row(model: str, method: str, links: int, measured_ms: float, predicted_ms: float) -> dict[str, Any]:
+    """A row of Figure 10 with made-up times."""
+    return {
+        "model": model,
+        "method": method,
+        "devices": [f"cuda:{index}" for index in range(links)],
+        "dtype": "fp32",
+        "batch": 1,
+        "median_ms": measured_ms,
+        "min_ms": 0.9 * measured_ms,
+        "max_ms": 1.2 * measured_ms,
+        "p99_ms": 1.2 * measured_ms,
+        "predicted_ms": predicted_ms,
+        "warm_ms": 4.0,
+        "floor_ms": 5.0,
+        "loaded_bytes": 1000,
+        "direct_host_access_bytes": 100,
+        "repeats": 5,
+        "stall_ms": 0.1,
+    }
+
+
+@pytest.fixture
+def make_row() -> Any:
+    return row
