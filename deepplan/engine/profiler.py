@@ -24,8 +24,6 @@ from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_
 from deepplan.engine.sampling import Report, Sample, Sampler
 from deepplan.engine.source import Source
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
-from deepplan.planning.search import search
-from deepplan.planning.simulator import simulate
 
 _BUDGET_S = 5.0  # for each kind of run
 
@@ -62,9 +60,11 @@ def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tens
         copies = sampler.sample(split.plan, lambda share: report(0.9 + 0.1 * share))
         links = _links(whole, one_copy, split, copies, count)
     report(1.0)
-    profile = Profile(
+    return Profile(
         layers=_layers(source, on_demand, in_place_busy, in_place, by_layer, links[0]),
-        links=links,
+        links=(replace(links[0], alone_gbps=_gbps(on_demand_plan.group_bytes, on_demand)), *links[1:]),
+        # What a call costs beside its layers: the first launch, and learning that the last one is done.
+        call_overhead_ms=max(0.0, warm_ms - sum(on_demand.layers_ms)),
         warm_ms=warm_ms,
         model=source.name,
         model_digest=graph.model_digest,
@@ -74,9 +74,6 @@ def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tens
         devices=devices.names,
         torch=str(torch.__version__),
     )
-    # What a call costs beside its timeline: on-demand's latency less what the rule says of it.
-    predicted_ms = simulate(profile, search(profile, "load_all")).total_ms
-    return replace(profile, call_overhead_ms=max(0.0, on_demand.latency_ms - predicted_ms))
 
 
 def _layers(
@@ -113,6 +110,14 @@ def _layers(
             )
         layers.append(profile)
     return tuple(layers)
+
+
+def _gbps(group_bytes: Sequence[int], one_copy: Sample) -> float | None:
+    """The rate of the only group; None for a model without parameters."""
+    if not group_bytes:
+        return None
+    start_ms, end_ms = one_copy.groups_ms[0]
+    return group_bytes[0] / max(1e-6, end_ms - start_ms) / 1e6
 
 
 def _links(whole: Copies, one_copy: Sample, split: Copies, copies: Sample, count: int) -> tuple[LinkProfile, ...]:

@@ -42,11 +42,13 @@ class LayerProfile(Record):
 class LinkProfile(Record):
     """The whole way from host memory into the target GPU over one device's link, all links of the profile busy.
 
-    A copy of b bytes takes `latency_ms` + b / bandwidth; GB/s are 1e9 bytes a second.
+    A copy of b bytes takes `latency_ms` + b / bandwidth; GB/s are 1e9 bytes a second. `alone_gbps` is the bandwidth
+    with the other links idle, which a plan over this link alone finds; None where it was not measured.
     """
 
     latency_ms: Milliseconds
     bandwidth_gbps: Gbps
+    alone_gbps: Gbps | None = None
 
     @property
     def bytes_per_ms(self) -> float:
@@ -114,4 +116,7 @@ class Profile(Document, Origin):
         if not links or len(set(links)) != len(links) or not all(0 <= link < len(self.links) for link in links):
             raise refusal("links", links, f"different indices of the profile's {len(self.links)} links, at least one")
         devices = tuple(self.devices[link] for link in links) if self.devices else ()
-        return replace(self, links=tuple(self.links[link] for link in links), devices=devices)
+        used = tuple(self.links[link] for link in links)
+        if len(used) == 1 and used[0].alone_gbps is not None:
+            used = (replace(used[0], bandwidth_gbps=used[0].alone_gbps),)
+        return replace(self, links=used, devices=devices)

@@ -21,7 +21,8 @@ def machines() -> tuple[str, ...]:
 def shipped_profile(machine: str, model: object, dtype: str = "fp32", batch_size: int = 1) -> Profile:
     """The profile of a zoo model that was measured on `machine`; needs neither torch nor a GPU.
 
-    `model` is a zoo name, or a model that the zoo built. Raises UnknownNameError, listing what there is, for a machine or a model that was not measured there.
+    `model` is a zoo name, or a model that the zoo built. Raises UnknownNameError, listing what there is, for a machine
+    or a model that was not measured there.
     """
     model = getattr(model, "zoo_name", model)
     if not isinstance(model, str):
