@@ -12,14 +12,30 @@ from numpy.typing import NDArray
 from deepplan.planning.choices import Choices
 from deepplan.planning.policies.routing import choices_in_order
 from deepplan.planning.profile import Profile
+from deepplan.planning.simulator import latency_ms
 
 Floats = NDArray[np.float64]
 
 
 def pipeswitch(profile: Profile) -> Choices:
-    """The best grouping for link 0; with several links each group then takes the one where it arrives first."""
-    link = profile.links[0]
+    """The best grouping for link 0; with several links, or the equal groups that end sooner.
+
+    Each group takes the link where it arrives first. A grouping for one link has few and large groups where that link
+    is the limit, and leaves the other links nothing to carry.
+    """
     loaded = [index for index, layer in enumerate(profile.layers) if layer.size_bytes > 0]
+    groupings = [_best_for_one_link(profile, loaded)]
+    if len(profile.links) > 1:
+        counts = {min(len(loaded), len(profile.links) << shift) for shift in range(10)}
+        groupings += [_equal_groups(profile, loaded, count) for count in sorted(counts - {0})]
+    everything = [True] * len(profile.layers)
+    choices = [choices_in_order(profile, everything, starts) for starts in groupings]
+    return min(choices, key=lambda candidate: latency_ms(profile, candidate))
+
+
+def _best_for_one_link(profile: Profile, loaded: list[int]) -> list[bool]:
+    """For each layer, whether a group begins with it."""
+    link = profile.links[0]
     copies = np.array([profile.layers[index].size_bytes / link.bytes_per_ms for index in loaded])
     # Layers without parameters run right after the loaded layer before them; those at the very start wait for nothing.
     executions = np.array([layer.execute_ms for layer in profile.layers])
@@ -28,7 +44,19 @@ def pipeswitch(profile: Profile) -> Choices:
     starts = [False] * len(profile.layers)
     for first in best_grouping(copies, spans, lead, link.latency_ms, profile.group_overhead_ms):
         starts[loaded[first]] = True
-    return choices_in_order(profile, [True] * len(profile.layers), starts)
+    return starts
+
+
+def _equal_groups(profile: Profile, loaded: list[int], count: int) -> list[bool]:
+    """The same for groups that end where each `count`-th part of the bytes does, as closely as layers allow."""
+    total, before, last = sum(profile.layers[index].size_bytes for index in loaded), 0, -1
+    starts = [False] * len(profile.layers)
+    for index in loaded:
+        middle = before + profile.layers[index].size_bytes // 2
+        part = middle * count // total
+        starts[index] = part != last
+        last, before = part, before + profile.layers[index].size_bytes
+    return starts
 
 
 def best_grouping(copies: Floats, executions: Floats, lead: float, alpha: float, gamma: float) -> list[int]:

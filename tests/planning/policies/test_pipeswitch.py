@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from deepplan.planning.policies.pipeswitch import best_grouping, pipeswitch
+from deepplan.planning.policies.routing import choices_in_order
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 from deepplan.planning.search import search
+from deepplan.planning.simulator import latency_ms
 
 MB = 1_000_000
 
@@ -60,7 +62,27 @@ def test_layers_without_parameters_run_with_the_loaded_layer_before_them(make_la
     assert choices.groups == (0, -1, 1)
 
 
-def test_several_links_do_not_change_the_groups_only_their_routes(make_layer):
+def test_several_links_are_given_groups_to_carry(make_layer):
+    """Copies last far longer than execution: one link is best served by one group, four links by several."""
+    layers = tuple(make_layer(str(index), 50 * MB, 0.1, None) for index in range(12))
+    one, four = (Profile(layers, (LinkProfile(0.2, 50.0),) * links) for links in (1, 4))
+    assert max(pipeswitch(one).groups) <= 2 < max(pipeswitch(four).groups)
+    assert set(pipeswitch(four).routes) == {0, 1, 2, 3}
+    assert search(four, "pipeswitch").predicted_ms < 0.5 * search(one, "pipeswitch").predicted_ms
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_several_links_are_never_worse_than_the_grouping_for_one(make_layer, seed):
+    rng = random.Random(seed)
+    layers = tuple(make_layer(str(i), rng.choice([1, 5, 90]) * MB, rng.uniform(0, 2), None) for i in range(9))
+    profile = Profile(layers, (LinkProfile(rng.choice([0.0, 0.3]), 10.0),) * 3)
+    groups = search(profile, "pipeswitch", devices=[0]).layers
+    starts = [a.group != b for a, b in zip(groups, [-1, *(layer.group for layer in groups)])]
+    routed = choices_in_order(profile, [True] * 9, starts)
+    assert search(profile, "pipeswitch").predicted_ms <= latency_ms(profile, routed)
+
+
+def test_where_one_links_groups_are_best_only_their_routes_change(make_layer):
     layers = tuple(make_layer(name, 10 * MB, 0.9, None) for name in "abcd")
     one, two = (Profile(layers, (LinkProfile(0.01, 10.0),) * links) for links in (1, 2))
     assert pipeswitch(one).groups == pipeswitch(two).groups == (0, 1, 2, 3)
