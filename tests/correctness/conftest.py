@@ -1,0 +1,167 @@
+"""Every engine's answers beside the eager model's, under plans searched from made-up profiles: nothing is measured."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch.utils import _pytree as pytree
+
+import deepplan
+from deepplan.engine.binding import layer_sizes
+from deepplan.engine.devices import resolve_devices
+from deepplan.engine.precision import precision
+from deepplan.engine.session import Session
+from deepplan.engine.source import Inputs, Source, resolve
+from deepplan.export.graph import Graph
+from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
+
+
+@pytest.fixture(params=["host", pytest.param("cuda", marks=pytest.mark.cuda)])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Every test that takes this runs on the host device and, where there is one, on a GPU."""
+    name: str = request.param
+    return name
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine of `deepplan benchmark` over some links, and the policy whose plan it executes."""
+
+    name: str
+    policy: str
+    links: int
+
+
+ENGINES = (
+    Engine("demand and in_memory", "load_all", 1),
+    Engine("pipeline", "pipeswitch", 1),
+    Engine("deepplan", "optimal", 1),
+    Engine("pipeline", "pipeswitch", 2),
+    Engine("deepplan", "optimal", 4),
+)
+
+
+def made_up_profile(graph: Graph, links: int) -> Profile:
+    """Times of the right order, and reading in place now cheaper, now dearer than loading; the same at each call.
+
+    Copies take longer than execution, so that no plan of one group is the best.
+    """
+    draw = random.Random(0)
+    layers = []
+    for layer, size in zip(graph.layers, layer_sizes(graph)):
+        execute_ms = 0.01 + size / 20e6
+        in_place_ms = execute_ms + draw.uniform(0.2, 2.0) * size / 4e6
+        layers.append(
+            LayerProfile(
+                layer.name,
+                layer.type,
+                size,
+                load_ms=0.01 + size / 4e6,
+                execute_ms=execute_ms,
+                direct_host_access_ms=in_place_ms if size and layer.direct_host_access else None,
+            )
+        )
+    return Profile(layers=tuple(layers), links=(LinkProfile(0.01, 4.0),) * links, group_overhead_ms=0.005)
+
+
+def available_links(backend: str, wanted: int) -> int:
+    """As many links as are wanted, or as there are GPUs."""
+    return wanted if backend == "host" else min(wanted, torch.cuda.device_count())
+
+
+def open_session(source: Source, policy: str, backend: str, links: int = 1) -> Session:
+    """Loads `source` by the plan that `policy` makes for it."""
+    plan = deepplan.search(made_up_profile(source.captured.graph, links), policy)
+    return Session(source, plan, resolve_devices([f"{backend}:{index}" for index in range(links)]))
+
+
+def run_eagerly(model: torch.nn.Module, source: Source, backend: str) -> Any:
+    """What the module itself returns for the source's inputs, in the source's precision, on the backend's device."""
+    device = "cpu" if backend == "host" else "cuda:0"
+    assert source.example_inputs is not None
+    args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), source.example_inputs)
+    if device != "cpu" or source.dtype in ("bf16", "fp16"):
+        model = copy.deepcopy(model).to(device, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(source.dtype))
+    with torch.no_grad(), precision(source.dtype or None):
+        return model(*args, **kwargs)
+
+
+def assert_same(actual: Any, expected: Any) -> None:
+    """The same nesting and classes, tensors close by `assert_close`'s defaults for their dtype, none of them NaN."""
+    assert type(actual) is type(expected)
+    leaves, spec = pytree.tree_flatten(actual)
+    expected_leaves, expected_spec = pytree.tree_flatten(expected)
+    assert spec == expected_spec
+    for leaf, expected_leaf in zip(leaves, expected_leaves, strict=True):
+        if isinstance(expected_leaf, torch.Tensor):
+            torch.testing.assert_close(leaf, expected_leaf, equal_nan=False)
+        else:
+            assert leaf == expected_leaf
+
+
+def check_session(session: Session, source: Source, expected: Any) -> None:
+    """Calls it cold over poisoned memory, then warm. What was never resident has no memory to poison yet."""
+    assert source.example_inputs is not None
+    args, kwargs = source.example_inputs
+    session(*args, **kwargs)
+    assert session.evict(poison=True) and not session.is_resident
+    assert_same(session(*args, **kwargs), expected)
+    assert session.is_resident
+    assert_same(session(*args, **kwargs), expected)
+
+
+Check = Callable[..., Source]
+
+
+@pytest.fixture
+def check_engines() -> Check:
+    """`check_engines(model, inputs, backend, dtype)`: cold and warm outputs of all engines equal the eager model's."""
+
+    def check(
+        model: torch.nn.Module, inputs: Inputs | None = None, backend: str = "host", dtype: str | None = "fp32"
+    ) -> Source:
+        source = resolve(model, inputs, dtype=dtype, keep=False)
+        expected = run_eagerly(model, source, backend)
+        sessions: dict[int, Session] = {}
+        done = set()
+        for engine in ENGINES:
+            links = available_links(backend, engine.links)
+            if (engine.policy, links) in done:  # there are fewer GPUs than it wants
+                continue
+            done.add((engine.policy, links))
+            if links not in sessions:
+                sessions[links] = open_session(source, engine.policy, backend, links)
+            else:
+                profile = made_up_profile(source.captured.graph, links)
+                sessions[links].rebind(deepplan.search(profile, engine.policy))
+            check_session(sessions[links], source, expected)
+        for session in sessions.values():
+            session.close()
+        return source
+
+    return check
+
+
+@pytest.fixture
+def check_cold_starts() -> Callable[..., None]:
+    """`check_cold_starts(model, inputs, backend, count)`: so many in a row, each over poisoned memory, equal eager."""
+
+    def check(model: torch.nn.Module, inputs: Inputs, backend: str, count: int) -> None:
+        source = resolve(model, inputs, dtype="fp32", keep=False)
+        expected = run_eagerly(model, source, backend)
+        assert source.example_inputs is not None
+        args, kwargs = source.example_inputs
+        with open_session(source, "optimal", backend, available_links(backend, 4)) as session:
+            assert session.plan.loaded_bytes and session.plan.direct_host_access_bytes
+            session(*args, **kwargs)
+            for _ in range(count):
+                assert session.evict(poison=True)
+                assert_same(session(*args, **kwargs), expected)
+
+    return check
