@@ -75,7 +75,13 @@ def test_interruption_is_one_line_and_leaves_no_file(tmp_path: Path, tiny_folder
     plans, result = tmp_path / "plans", tmp_path / "result.json"
     arguments = ["-m", str(tiny_folder), "-p", str(plans), "--repeat", "100000000", "--json", str(result)]
     running = subprocess.Popen(
-        [*DEEPPLAN, "benchmark", *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*DEEPPLAN, "benchmark", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs with this signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stderr is not None
     for line in running.stderr:
