@@ -23,17 +23,16 @@ def measured_timeline(plan: Plan, times: _core.RunTimes, devices: tuple[str, ...
             TimelineLayer(planned.name, planned.placement, group, start_ms, end_ms, stall_ms, planned.size_bytes)
         )
         previous_end_ms = end_ms
-    sizes = [0] * len(plan.routes)
-    for planned in plan.layers:
-        if planned.group >= 0:
-            sizes[planned.group] += planned.size_bytes
-    groups = tuple(
-        TimelineGroup(route, size_bytes, max(0.0, time.start_ms), max(0.0, time.start_ms, time.end_ms))
-        for route, size_bytes, time in zip(plan.routes, sizes, times.groups)
-    )
+    groups: list[TimelineGroup] = []
+    for index, (planned_group, time) in enumerate(zip(plan.timeline.groups, times.groups)):
+        # A group's clock is read a little after its arrival: a layer that waited for it may have begun by then.
+        needed_ms = next(layer.start_ms for layer in layers if layer.group == index)
+        start_ms = min(max(0.0, time.start_ms), needed_ms)
+        end_ms = max(start_ms, min(time.end_ms, needed_ms))
+        groups.append(TimelineGroup(planned_group.route, planned_group.size_bytes, start_ms, end_ms))
     return Timeline(
         layers=tuple(layers),
-        groups=groups,
+        groups=tuple(groups),
         total_ms=max(times.total_ms, 0.0),
         kind="measured",
         model=plan.model,

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from deepplan import models
 from deepplan.engine import precision
 from deepplan.engine.example_inputs import find_example_inputs, normalise, with_batch_size
 from deepplan.errors import InvalidInputError, MismatchError
@@ -47,8 +48,11 @@ class Source:
 
 @dataclass(frozen=True)
 class _Kept:
+    """The inputs that were last given for a module, and what was made of it, which holds its weights."""
+
+    given: tuple[tuple[Any, ...], dict[str, Any]]
     fingerprint: tuple[object, ...]
-    source: Source
+    source: Source | None
 
 
 _of_module: weakref.WeakKeyDictionary[torch.nn.Module, _Kept] = weakref.WeakKeyDictionary()
@@ -66,7 +70,8 @@ def resolve(
 ) -> Source:
     """The source of a module, a zoo name, a `.pt2` file or an exported folder.
 
-    `keep` remembers the result, so that `load` after `plan` does not export again; `keep=False` forgets it.
+    A module's inputs are remembered as long as the module lives, and so is the result until a call with `keep=False`:
+    `load` after `plan` neither exports again nor asks for the inputs again.
     Raises UnknownNameError, InvalidInputError, ExportError or DocumentError.
     """
     precision.check_name(dtype)
@@ -74,28 +79,30 @@ def resolve(
         raise InvalidInputError(f"a batch of {batch_size} is not possible; it is at least 1")
     if isinstance(model, torch.nn.Module):
         return _from_module(model, example_inputs, dtype, batch_size, keep)
-    path = Path(model)
+    name, path = os.fspath(model), Path(model)
+    if name in models.names() or not (path.is_dir() or path.suffix == ".pt2"):
+        return _from_zoo(name, example_inputs, dtype, batch_size, keep)
     if path.is_dir():
         return _from_folder(path, dtype)
-    if path.suffix == ".pt2":
-        return _from_pt2(path, example_inputs, dtype, trust)
-    return _from_zoo(os.fspath(model), example_inputs, dtype, batch_size, keep)
+    return _from_pt2(path, example_inputs, dtype, trust)
 
 
 def _from_module(
     module: torch.nn.Module, example_inputs: Inputs | None, dtype: str | None, batch_size: int, keep: bool
 ) -> Source:
-    given = find_example_inputs(module) if example_inputs is None else normalise(example_inputs)
+    kept = _of_module.pop(module, None)
+    if example_inputs is not None:
+        given = normalise(example_inputs)
+    else:
+        given = kept.given if kept is not None else find_example_inputs(module)
     inputs = given if batch_size == 1 else with_batch_size(given, batch_size)
     fingerprint = _fingerprint(module, inputs, dtype)
-    kept = _of_module.pop(module, None)
-    if kept is None or kept.fingerprint != fingerprint:
+    source = kept.source if kept is not None and kept.fingerprint == fingerprint else None
+    if source is None:
         prepared, args, kwargs = precision.prepare(module, *inputs, dtype)
         source = Source(_name_of(module), capture(prepared, args, kwargs), dtype or "", batch_size, (args, kwargs))
-        kept = _Kept(fingerprint, source)
-    if keep:
-        _of_module[module] = kept
-    return kept.source
+    _of_module[module] = _Kept(given, fingerprint, source if keep else None)
+    return source
 
 
 def _from_zoo(name: str, example_inputs: Inputs | None, dtype: str | None, batch_size: int, keep: bool) -> Source:
@@ -103,8 +110,6 @@ def _from_zoo(name: str, example_inputs: Inputs | None, dtype: str | None, batch
     source = _of_name.pop(key, None) if example_inputs is None else None
     if source is None:
         _of_name.clear()
-        from deepplan import models
-
         module = models.build(name)
         source = _from_module(module, example_inputs, dtype or "fp32", batch_size, keep=False)
     if keep and example_inputs is None:

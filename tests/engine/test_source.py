@@ -1,0 +1,70 @@
+"""What counts as a model, and what is remembered of one."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepplan.engine.source import resolve
+from deepplan.errors import InvalidInputError, UnknownNameError
+
+
+def test_a_module_is_exported_once_until_it_changes(tiny: torch.nn.Module, ids: torch.Tensor) -> None:
+    first = resolve(tiny, ids)
+    assert resolve(tiny) is first  # its inputs are remembered with it
+    assert resolve(tiny, ids[:1]) is not first
+    again = resolve(tiny, ids)
+    tiny.first.weight = torch.nn.Parameter(torch.zeros(256, 64))
+    assert resolve(tiny) is not again
+
+
+def test_loading_forgets_the_export_and_keeps_the_inputs(tiny: torch.nn.Module, ids: torch.Tensor) -> None:
+    first = resolve(tiny, ids)
+    assert resolve(tiny, keep=False) is first
+    exported_again = resolve(tiny)
+    assert exported_again is not first
+    assert exported_again.captured.graph.model_digest == first.captured.graph.model_digest
+
+
+def test_a_module_is_not_kept_alive(ids: torch.Tensor) -> None:
+    model = torch.nn.Linear(4, 4).eval()
+    resolve(model, torch.zeros(1, 4), keep=False)
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
+
+
+def test_unknown_inputs_are_asked_for(tiny: torch.nn.Module) -> None:
+    with pytest.raises(InvalidInputError, match="example_inputs"):
+        resolve(tiny)
+
+
+def test_a_batch_size_repeats_the_inputs(tiny: torch.nn.Module, ids: torch.Tensor) -> None:
+    source = resolve(tiny, ids, batch_size=4)
+    assert source.batch_size == 4 and source.captured.graph.inputs[0].shape == (4, 6)
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        resolve(tiny, ids, batch_size=0)
+
+
+def test_precisions_cast_a_copy(tiny: torch.nn.Module, ids: torch.Tensor) -> None:
+    source = resolve(tiny, ids, dtype="bf16")
+    assert {weight.dtype for weight in source.captured.graph.weights} == {"bfloat16"}
+    assert tiny.first.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["nosuch", "resnet5"])
+def test_unknown_names_list_the_known(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="resnet50"):
+        resolve(name)
+
+
+def test_a_folder_named_like_a_zoo_model_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet50").mkdir()
+    assert resolve("resnet50", keep=False).name == "resnet50"
