@@ -32,6 +32,15 @@ std::string describe(at::IntArrayRef shape, const std::string& dtype) {
   return text + "]";
 }
 
+// torch's errors as ours. The CPU's allocator throws no type of its own.
+[[noreturn]] void translate(const c10::Error& error) {
+  const std::string message = error.what_without_backtrace();
+  const bool out_of_memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+                             message.find("can't allocate memory") != std::string::npos;
+  if (out_of_memory) throw OutOfMemory("inputs or activations do not fit: " + message);
+  throw Error("an operator failed: " + message);
+}
+
 }  // namespace
 
 ModelWeights model_weights(const Graph& graph) {
@@ -94,6 +103,10 @@ std::vector<at::Tensor> Session::accept(std::vector<at::Tensor> inputs) const {
                             describe(input.sizes(), c10::toString(input.scalar_type())) + "; this plan is for " +
                             describe(spec.shape, spec.dtype) + ": plan the model for this signature too");
     }
+    if (input.layout() != at::kStrided) {
+      throw InvalidArgument("input " + spec.name + " is " + (input.is_sparse() ? "sparse" : "not strided") +
+                            "; the model takes dense tensors: call to_dense() on it");
+    }
     if (input.device() != target && !input.device().is_cpu()) {
       throw InvalidArgument("input " + spec.name + " is on " + input.device().str() + "; the model runs on " +
                             target.str() + ": move it there or to the CPU");
@@ -109,7 +122,11 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
   Target& target = *links_->target;
   const c10::OptionalDeviceGuard guard(program_->target().is_cpu() ? std::nullopt
                                                                    : std::make_optional(program_->target()));
-  inputs = accept(std::move(inputs));
+  try {
+    inputs = accept(std::move(inputs));
+  } catch (const c10::Error& error) {
+    translate(error);
+  }
   has_times_ = false;
   const std::unique_ptr<Stream> stream = current_stream(*target.device, program_->target());
   ResidencyLease lease = target.residency.acquire(name_, host_->layout().loaded_bytes);
@@ -120,12 +137,9 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
     stream->record(*last_use_);
     lease.set_last_use(last_use_);
     return outputs;
-  } catch (const c10::OutOfMemoryError& error) {
-    settle();
-    throw OutOfMemory("activations do not fit: " + std::string(error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     settle();
-    throw Error(std::string("an operator failed: ") + error.what_without_backtrace());
+    translate(error);
   } catch (...) {
     settle();
     throw;

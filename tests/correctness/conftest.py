@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 import deepplan
+from deepplan import _core
+from deepplan.engine import machine
 from deepplan.engine.binding import layer_sizes
 from deepplan.engine.devices import resolve_devices
 from deepplan.engine.precision import precision
@@ -165,3 +167,55 @@ def check_cold_starts() -> Callable[..., None]:
                 assert_same(session(*args, **kwargs), expected)
 
     return check
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    """A small module that knows its input, fp32 of shape [2, 64]."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64))
+    module.example_inputs = torch.linspace(-1, 1, 128).reshape(2, 64)  # type: ignore[assignment]
+    return module.eval().requires_grad_(False)
+
+
+def profile_with_origin(
+    model: torch.nn.Module, inputs: Inputs | None = None, devices: tuple[str, ...] = ("host:0",)
+) -> Profile:
+    """Made-up times, and the origin that a profile measured on this machine would have."""
+    source = resolve(model, inputs)
+    return replace(
+        made_up_profile(source.captured.graph, len(devices)),
+        model=source.name,
+        model_digest=source.captured.graph.model_digest,
+        machine=machine.machine_name(resolve_devices(devices)),
+        devices=devices,
+        torch=str(torch.__version__),
+    )
+
+
+@pytest.fixture(scope="session")
+def profile_for() -> Callable[..., Profile]:
+    """`profile_for(model, inputs, devices)`: as if it had been measured here."""
+    return profile_with_origin
+
+
+@pytest.fixture(scope="session")
+def plan_for() -> Callable[..., deepplan.Plan]:
+    """`plan_for(model, inputs, devices)`: a plan that loads everything, as if it had been measured here."""
+    return lambda *args, **kwargs: deepplan.search(profile_with_origin(*args, **kwargs), "pipeswitch")
+
+
+@pytest.fixture(scope="module")
+def plan(model: torch.nn.Module) -> deepplan.Plan:
+    """For `model`, on one host device."""
+    return deepplan.search(profile_with_origin(model), "pipeswitch")
+
+
+@pytest.fixture
+def goes_on(model: torch.nn.Module, plan: deepplan.Plan) -> Iterator[None]:
+    """After the test, pinned and device memory are as they were, and a model can be loaded and called."""
+    before = _core.arena_stats().used_bytes, machine.target("host:0").used_bytes
+    yield
+    assert (_core.arena_stats().used_bytes, machine.target("host:0").used_bytes) == before
+    with deepplan.load(model, plan) as session:
+        assert torch.equal(session(model.example_inputs), model(model.example_inputs))

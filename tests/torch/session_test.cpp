@@ -145,6 +145,7 @@ TEST_F(SessionTest, RefusesInputsOfAnotherSignature) {
   EXPECT_THROW(model.session->run({x, x}), InvalidArgument);
   EXPECT_THROW(model(at::ones({3, kFeatures})), InvalidArgument);
   EXPECT_THROW(model(x.to(at::kDouble)), InvalidArgument);
+  EXPECT_THROW(model(x.to_sparse()), InvalidArgument);
   EXPECT_FALSE(model.session->is_resident());
   EXPECT_TRUE(model(x).equal(model.expected));
 }
@@ -163,6 +164,15 @@ TEST_F(SessionTest, AFailingOperatorLeavesNothingHalfLoaded) {
     EXPECT_FALSE(session.is_resident());
     EXPECT_EQ(target->pool.stats().used_bytes, 0);
   }
+}
+
+TEST_F(SessionTest, ActivationsThatDoNotFitAreTooLittleMemory) {
+  Graph graph = chain_of_linears(kLayers);
+  const int64_t many = int64_t{1} << 22;
+  graph.steps.back() = step("aten::repeat", "", {slot(7), list({integer(many), integer(many)})}, {8}, {7});
+  Session session("huge", std::make_shared<const Program>(std::move(graph), at::kCPU), links, arena, each);
+  EXPECT_THROW(session.run({x}), OutOfMemory);
+  EXPECT_FALSE(session.is_resident());
 }
 
 TEST_F(SessionTest, TimesColdAndWarmRuns) {
