@@ -1,4 +1,4 @@
-"""Every model of the zoo: in full size on a GPU; on the host device most with fewer layers."""
+"""Every model of the zoo: in full size on a GPU; on the host device the largest with fewer layers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,13 @@ from deepplan.models.zoo import find
 
 # A forward pass of each takes a second or more on two cores. Their layers are all alike.
 FEWER_LAYERS = {
-    "resnet101": {"depths": (1, 2, 3, 1)},
-    "resnext50": {"depths": (1, 1, 1, 1)},
     "resnext101": {"depths": (1, 2, 3, 1)},
     "wide_resnet50": {"depths": (1, 1, 1, 1)},
     "wide_resnet101": {"depths": (1, 2, 3, 1)},
     "bert_large": {"num_hidden_layers": 1},
-    "roberta_base": {"num_hidden_layers": 2},
     "roberta_large": {"num_hidden_layers": 1},
     "gpt2": {"n_layer": 1},
     "gpt2_medium": {"n_layer": 1},
-    "bart_base": {"encoder_layers": 2, "decoder_layers": 2},
     "t5_base": {"num_layers": 2},
 }
 
@@ -49,10 +45,9 @@ def test_equals_eager_on_a_gpu(name: str, check_engines: Check) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("dtype", ["bf16", "fp16", "tf32"])
 @pytest.mark.parametrize("name", ["resnet50", "bert_base"])
-def test_equals_eager_in_other_precisions(name: str, dtype: str, check_engines: Check) -> None:
-    check_engines(models.build(name), backend="cuda", dtype=dtype)
+def test_equals_eager_in_bf16_on_a_gpu(name: str, check_engines: Check) -> None:
+    check_engines(models.build(name), backend="cuda", dtype="bf16")
 
 
 def test_equals_eager_in_bf16_on_the_host_device(check_engines: Check) -> None:
