@@ -1,14 +1,12 @@
 #include "core/topology.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "core/system_files.h"
 
 namespace deepplan {
 namespace {
-
-namespace fs = std::filesystem;
 
 // "0000:1b:00.0": a PCI function as /sys writes it.
 bool is_pci_function(const std::string& name) {
@@ -16,22 +14,22 @@ bool is_pci_function(const std::string& name) {
 }
 
 int numa_node(const std::string& bus_id) {
-  int node = -1;
-  if (!bus_id.empty()) std::ifstream("/sys/bus/pci/devices/" + bus_id + "/numa_node") >> node;
-  return node;
+  if (bus_id.empty()) return -1;
+  return static_cast<int>(read_number("/sys/bus/pci/devices/" + bus_id + "/numa_node").value_or(-1));
 }
 
 }  // namespace
 
 std::vector<std::string> pci_ancestry(const std::string& bus_id) {
   if (bus_id.empty()) return {};
-  std::error_code failed;
-  const fs::path path = fs::canonical("/sys/bus/pci/devices/" + bus_id, failed);
-  if (failed) return {};
+  const std::string path = resolve_path("/sys/bus/pci/devices/" + bus_id);
   std::vector<std::string> functions;
-  for (const fs::path& part : path) {
+  for (std::size_t begin = 0; begin < path.size();) {
+    const std::size_t end = std::min(path.find('/', begin), path.size());
+    const std::string part = path.substr(begin, end - begin);
     // "pci0000:00" is the root complex: without it, two devices below one root would share nothing.
-    if (part.string().starts_with("pci") || is_pci_function(part.string())) functions.push_back(part.string());
+    if (part.starts_with("pci") || is_pci_function(part)) functions.push_back(part);
+    begin = end + 1;
   }
   return functions;
 }
