@@ -75,7 +75,8 @@ void bind_session(py::module_& module) {
       .def("set_background_load", &Session::set_background_load, py::arg("busy"), NoGil())
       .def("last_times", &Session::last_times, NoGil())
       .def("drop_wait", &Session::drop_wait, py::arg("group"))
-      .def_property_readonly("is_resident", &Session::is_resident)
+      // Waits for a run under way, which may itself be waiting for the GIL in a Python operator.
+      .def_property_readonly("is_resident", py::cpp_function(&Session::is_resident, NoGil()))
       .def_property_readonly("loaded_bytes", [](const Session& session) { return session.layout().loaded_bytes; })
       .def_property_readonly("total_bytes", [](const Session& session) { return session.layout().total_bytes; });
 }

@@ -112,7 +112,9 @@ std::vector<at::Tensor> Session::accept(std::vector<at::Tensor> inputs) const {
                             target.str() + ": move it there or to the CPU");
     }
     input = input.detach();
-    if (input.device() != target) input = input.to(target, /*non_blocking=*/true);
+    // The caller may write to its tensor as soon as the call returns: a copy from pinned memory must be done by then.
+    // One from pageable memory is staged before it returns.
+    if (input.device() != target) input = input.to(target, /*non_blocking=*/!input.is_pinned());
   }
   return inputs;
 }

@@ -102,6 +102,19 @@ def test_may_be_called_from_several_threads(
     assert not wrong
 
 
+@pytest.mark.cuda
+def test_a_pinned_input_may_be_overwritten_after_the_call(tiny: torch.nn.Module, make_plan: MakePlan) -> None:
+    ids = torch.randint(0, 1000, (512, 64)).pin_memory()
+    expected = eager(tiny, "cuda", ids)
+    with load(tiny, ids, make_plan(tiny, ids), "cuda") as session:
+        for _ in range(5):
+            session.evict()
+            given = ids.clone().pin_memory()
+            result = session(given)
+            given.fill_(0)
+            assert torch.equal(result, expected)
+
+
 Pair = namedtuple("Pair", "left right")
 
 
