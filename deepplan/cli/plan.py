@@ -62,13 +62,19 @@ def _measured(arguments: argparse.Namespace, policy: str) -> Plan:
 
 
 def _shipped(arguments: argparse.Namespace, policy: str) -> Plan:
+    from deepplan.engine.store import Store
     from deepplan.planning.search import search
     from deepplan.profiles import shipped_profile
 
-    for flag in ("weights", "link_gbps", "folder"):
+    for flag in ("weights", "link_gbps"):
         if getattr(arguments, flag) is not None:
-            raise InvalidInputError(f"--{flag.replace('_', '-')} means nothing with --machine: nothing is run or saved")
+            raise InvalidInputError(f"--{flag.replace('_', '-')} means nothing with --machine: nothing is run")
+    if arguments.folder is not None:
+        check_folder(arguments.folder)
     profile = shipped_profile(
         arguments.machine, arguments.model, dtype=arguments.dtype or "fp32", batch_size=arguments.batch or 1
     )
-    return search(profile, policy, devices=device_list(arguments.devices))
+    plan = search(profile, policy, devices=device_list(arguments.devices))
+    if arguments.folder is not None:  # only where it was asked for: this machine cannot use it
+        Store(arguments.folder).save_plan(plan)
+    return plan

@@ -101,8 +101,15 @@ def test_a_shipped_machine_is_planned_for(run, machine: str) -> None:
     assert plan.layers[0].placement == "dha"
 
 
+def test_a_plan_for_a_shipped_machine_is_saved_where_that_is_asked_for(run, machine: str, tmp_path: Path) -> None:
+    done = run("plan", "-m", "net", "--machine", machine, "-p", str(tmp_path / "plans"), "--json")
+    assert done.code == 0, done.err
+    (saved,) = (tmp_path / "plans").rglob("*.plan.json")
+    assert Plan.load(saved) == Plan.from_text(done.out)
+
+
 @pytest.mark.parametrize(
-    "arguments", [["-d", "7"], ["-d", "x"], ["--dtype", "bf16"], ["-b", "4"], ["-p", "plans"], ["--link-gbps", "8"]]
+    "arguments", [["-d", "7"], ["-d", "x"], ["--dtype", "bf16"], ["-b", "4"], ["--link-gbps", "8"]]
 )
 def test_misuse_of_a_shipped_machine(run, machine: str, arguments: list[str]) -> None:
     done = run("plan", "-m", "net", "--machine", machine, *arguments)
