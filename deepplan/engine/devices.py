@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from deepplan import _core
 from deepplan.errors import DeviceError
 
@@ -38,7 +40,7 @@ class Devices:
 
 def default_backend() -> str:
     """ "cuda" where a GPU can be used, "host" otherwise."""
-    return "cuda" if _core.device_count("cuda") > 0 else "host"
+    return "cuda" if _usable("cuda") > 0 else "host"
 
 
 def resolve_devices(devices: int | str | Sequence[int | str] | Devices) -> Devices:
@@ -65,8 +67,15 @@ def _name(device: int | str) -> str:
     backend = backend or default_backend()
     if backend not in ("cuda", "host") or not number.isdecimal():
         raise DeviceError(f"{device!r} is no device; say an index (0, 1, ...), cuda:INDEX or host:INDEX")
-    count = _core.device_count(backend)
+    count = _usable(backend)
     if int(number) >= count:
-        reason = _core.unavailable_reason(backend) or f"there are {count}: {backend}:0 to {backend}:{count - 1}"
+        there_are = f"there are {count}: {backend}:0 to {backend}:{count - 1}" if count else "this torch has no CUDA"
+        reason = _core.unavailable_reason(backend) or there_are
         raise DeviceError(f"device {backend}:{int(number)} is not there ({reason})")
     return f"{backend}:{int(number)}"
+
+
+def _usable(backend: str) -> int:
+    """How many devices there are that torch can use too."""
+    torch_lacks_it = backend == "cuda" and torch.version.cuda is None
+    return 0 if torch_lacks_it else _core.device_count(backend)
