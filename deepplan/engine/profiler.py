@@ -26,6 +26,7 @@ from deepplan.engine.source import Source
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 
 _BUDGET_S = 5.0  # for each kind of run
+_PROBE_BYTES = 32 << 20
 
 # A read in place that outlasts its bytes by this much reads them more than once: what it holds of the link is the
 # time, not the bytes. The constant allows for the latency of tiny reads, which holds nothing.
@@ -53,7 +54,9 @@ def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tens
     in_place = None if devices.is_host else sampler.sample(all_in_place(graph), lambda share: report(0.5 + 0.2 * share))
     by_layer = sampler.sample(one_group_per_layer(graph, 1).plan, lambda share: report(0.7 + 0.1 * share))
     whole, split = one_group_per_link(graph, count), one_group_per_layer(graph, count)
-    if count == 1:
+    if not whole.routes:
+        links = _probed_links(devices)
+    elif count == 1:
         links = _links(whole, on_demand, split, by_layer, count)
     else:
         one_copy = sampler.sample(whole.plan, lambda share: report(0.8 + 0.1 * share))
@@ -118,6 +121,12 @@ def _gbps(group_bytes: Sequence[int], one_copy: Sample) -> float | None:
         return None
     start_ms, end_ms = one_copy.groups_ms[0]
     return group_bytes[0] / max(1e-6, end_ms - start_ms) / 1e6
+
+
+def _probed_links(devices: Devices) -> tuple[LinkProfile, ...]:
+    """The links of a model without parameters, of which nothing travels: bytes of no meaning tell the rates."""
+    rates = _core.measure_host_to_device_gbps(devices.names, _PROBE_BYTES)
+    return tuple(LinkProfile(0.0, gbps) for gbps in rates)
 
 
 def _links(whole: Copies, one_copy: Sample, split: Copies, copies: Sample, count: int) -> tuple[LinkProfile, ...]:

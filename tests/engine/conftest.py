@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -18,6 +18,15 @@ def backend(request: pytest.FixtureRequest) -> str:
     """Every test that takes this runs on the host device and, where there is one, on a GPU."""
     name: str = request.param
     return name
+
+
+@pytest.fixture
+def set_host_links() -> Iterator[Callable[..., None]]:
+    """`set_host_links(link_gbps=0.5)` for one test."""
+    from deepplan.engine import machine
+
+    yield lambda **settings: machine.set_host_links(machine.HostLinks(**settings))
+    machine.set_host_links(machine.HostLinks())
 
 
 class TinyNet(torch.nn.Module):
