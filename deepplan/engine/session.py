@@ -36,6 +36,7 @@ class Session:
         self._plan = plan
         self._devices = devices
         self._name = source.name
+        self._batch_size = source.batch_size
         self._precision = plan.dtype or source.dtype or None
         self._in_nesting = nesting.load(graph.in_spec)
         self._out_nesting = nesting.load(graph.out_spec)
@@ -138,7 +139,15 @@ class Session:
 
         runtime = self._runtime
         storages = tuple(runtime.storage_bytes(index) for index in range(len(self._graph.storages)))
-        write_folder(folder, self._graph, storages, plan=self._plan, name=self._name, dtype=self._precision or "")
+        write_folder(
+            folder,
+            self._graph,
+            storages,
+            plan=self._plan,
+            name=self._name,
+            dtype=self._precision or "",
+            batch_size=self._batch_size,
+        )
 
     def synchronize(self) -> None:
         """Waits until the target has done all its work."""
