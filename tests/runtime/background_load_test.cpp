@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
 #include <vector>
 
 #include "core/error.h"
@@ -56,12 +57,13 @@ TEST_P(BackgroundLoadTest, SlowsWhatElseUsesTheLink) {
 TEST_P(BackgroundLoadTest, EndsLongBeforeAllIsCopiedAndGivesItsMemoryBack) {
   set_host_devices({.link_gbps = 0.02});  // 0.2 s for each of the two copies under way, 3.4 s for all
   const auto device = open();
-  const PinnedBlock pinned = pinned_pattern(64 * kMiB, 2);
+  const PinnedBlock pinned = process_arena().allocate(64 * kMiB);
   const std::size_t free_bytes = device->memory_info().free_bytes;
   const auto started = std::chrono::steady_clock::now();
   {
     const BackgroundLoad load(*device, pinned.data(), pinned.size_bytes());
     EXPECT_LT(device->memory_info().free_bytes, free_bytes);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // both copies are under way
   }
   EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(2));
   if (GetParam() == Backend::Host) {  // others may use a GPU's memory meanwhile
@@ -72,7 +74,7 @@ TEST_P(BackgroundLoadTest, EndsLongBeforeAllIsCopiedAndGivesItsMemoryBack) {
 TEST_P(BackgroundLoadTest, LeavesWhatItReadsToOthers) {
   use_fast_links();
   const auto device = open();
-  const PinnedBlock pinned = pinned_pattern(kMiB + 1, 3);
+  const PinnedBlock pinned = pinned_pattern(kMiB + 1, 2);
   const std::vector<char> before = bytes_of(pinned.data(), pinned.size_bytes());
   const auto memory = device->allocate(pinned.size_bytes());
   const auto stream = device->create_stream();
@@ -96,7 +98,7 @@ TEST_P(BackgroundLoadTest, HasNothingToDoForAModelWithoutWeights) {
 TEST(BackgroundLoad, RefusesADeviceWithoutRoom) {
   set_host_devices({.memory_bytes = kMiB});
   const auto device = open_device({Backend::Host, 0});
-  const PinnedBlock pinned = pinned_pattern(2 * kMiB, 4);
+  const PinnedBlock pinned = pinned_pattern(2 * kMiB, 3);
   EXPECT_THROW(BackgroundLoad(*device, pinned.data(), pinned.size_bytes()), OutOfMemory);
   set_host_devices({});
 }
