@@ -15,7 +15,7 @@ from deepplan.engine.binding import layer_sizes
 from deepplan.engine.source import resolve
 from deepplan.planning.profile import Profile
 
-LINK_GBPS = 0.5
+LINK_GBPS = 0.1
 
 
 class Wide(torch.nn.Module):
@@ -117,7 +117,7 @@ def test_progress_only_rises_and_ends_at_all(profile_on: ProfileOn, devices: tup
 def test_a_profile_says_what_it_is_of(profile_on: ProfileOn, tmp_path: Path) -> None:
     profile, _ = profile_on("host:2", "host:0", "host:1")
     assert (profile.model, profile.dtype, profile.batch_size) == ("Wide", "", 1)
-    assert (profile.machine, profile.torch) == ("host-0.5gbps", str(torch.__version__))
+    assert (profile.machine, profile.torch) == (f"host-{LINK_GBPS:g}gbps", str(torch.__version__))
     assert profile.devices == ("host:2", "host:0", "host:1")
     assert profile.warm_ms is not None and profile.warm_ms > 0
     profile.save(tmp_path / "profile.json")
@@ -131,19 +131,19 @@ def without_parameters() -> torch.nn.Module:
 
 @pytest.mark.parametrize("devices", [("host:0",), ("host:0", "host:1")])
 def test_a_model_without_parameters_has_links_too(devices: Sequence[str], set_host_links: Callable[..., None]) -> None:
-    set_host_links(link_gbps=LINK_GBPS)
+    set_host_links(link_gbps=0.5)
     model, x = without_parameters(), torch.ones(1, 8)
     profile = deepplan.profile(model, x, devices)
     check_layers(profile, model, x)
     assert len(profile.links) == len(devices)
     for link in profile.links:
-        assert LINK_GBPS / 2 < link.bandwidth_gbps < LINK_GBPS * 2
+        assert 0.25 < link.bandwidth_gbps < 1
     with deepplan.load(model, deepplan.search(profile)) as session:
         assert torch.equal(session(x), model(x))
 
 
 def test_fewer_layers_than_links_leave_the_links_like_their_neighbour(set_host_links: Callable[..., None]) -> None:
-    set_host_links(link_gbps=LINK_GBPS)
+    set_host_links(link_gbps=0.5)
     profile = deepplan.profile(torch.nn.Linear(512, 512).eval(), torch.ones(1, 512), ["host:0", "host:1", "host:2"])
     assert len(profile.links) == 3
     assert len({link.bandwidth_gbps for link in profile.links}) == 1
