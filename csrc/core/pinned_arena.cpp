@@ -66,6 +66,11 @@ struct PinnedArenaState {
     return segments.emplace_back(Segment{std::move(memory), RangeAllocator(size)});
   }
 
+  // Whether there were any.
+  bool drop_empty_segments() {
+    return std::erase_if(segments, [](const Segment& segment) { return segment.ranges.empty(); }) > 0;
+  }
+
   Segment* best_segment(std::size_t bytes) {
     Segment* best = nullptr;
     std::size_t best_bytes = std::numeric_limits<std::size_t>::max();
@@ -107,7 +112,14 @@ PinnedBlock PinnedArena::allocate(std::size_t bytes) {
     const PinnedArenaOptions& options = state_->options;
     const std::size_t needed = rounded_up(std::max<std::size_t>(bytes, 1), kPinnedAlignmentBytes);
     const std::size_t growth = std::min(state_->stats().reserved_bytes, options.segment_bytes);
-    segment = &state_->add_segment(needed, rounded_up(std::max(needed, growth), options.step_bytes));
+    const std::size_t wanted = rounded_up(std::max(needed, growth), options.step_bytes);
+    try {
+      segment = &state_->add_segment(needed, wanted);
+    } catch (const OutOfMemory&) {
+      // Empty segments that are too small for this block are still in its way.
+      if (!state_->drop_empty_segments()) throw;
+      segment = &state_->add_segment(needed, rounded_up(needed, options.step_bytes));
+    }
   }
   const auto offset = segment->ranges.allocate(bytes);
   PinnedBlock block;
@@ -129,7 +141,7 @@ void PinnedArena::reserve(std::size_t bytes) {
 
 void PinnedArena::trim() {
   const std::lock_guard lock(state_->mutex);
-  std::erase_if(state_->segments, [](const Segment& segment) { return segment.ranges.empty(); });
+  state_->drop_empty_segments();
 }
 
 void PinnedArena::set_limit(std::size_t limit_bytes) {

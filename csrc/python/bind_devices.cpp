@@ -89,6 +89,7 @@ void bind_devices(py::module_& module) {
       .def("set_budget", [](Target& target, std::size_t bytes) { target.pool.set_budget(bytes); })
       .def(
           "trim", [](Target& target) { target.pool.trim(); }, py::call_guard<py::gil_scoped_release>())
+      .def("evict_idle", &Target::evict_idle, py::call_guard<py::gil_scoped_release>())
       .def(
           "synchronize", [](Target& target) { target.device->synchronize(); }, py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("reserved_bytes", [](const Target& target) { return target.pool.stats().reserved_bytes; })

@@ -65,8 +65,9 @@ struct ResidencyState {
       if (!entry.evictable()) staying_bytes += entry.bytes;
     }
     const std::size_t budget = pool.stats().budget_bytes;
-    if (budget > 0 && (staying_bytes > budget || bytes > budget - staying_bytes)) {
-      refuse(model, bytes, "the budget is " + format_bytes(budget));
+    const std::size_t most = budget > 0 ? budget : pool.device().memory_info().total_bytes;
+    if (staying_bytes > most || bytes > most - staying_bytes) {
+      refuse(model, bytes, (budget > 0 ? "the budget is " : "the device has ") + format_bytes(most));
     }
     while (true) {
       try {
@@ -156,6 +157,11 @@ bool Residency::evict(const std::string& model) {
   if (found->second.in_use) throw InvalidArgument("model " + model + " is in use and cannot be evicted");
   state_->drop(found);
   return true;
+}
+
+void Residency::evict_idle() {
+  const std::lock_guard lock(state_->mutex);
+  while (const auto oldest = state_->least_recently_used()) state_->drop(*oldest);
 }
 
 void Residency::touch(const std::string& model) {

@@ -59,6 +59,8 @@ class Residency {
   // Forgets the device copy: no copy and no waiting, the memory is used again behind its last use. False when the model
   // was not resident; InvalidArgument while it is leased.
   bool evict(const std::string& model);
+  // Evicts every model that is neither leased nor pinned.
+  void evict_idle();
   // Counts as a use: the model becomes the most recently used. No-op when it is not resident.
   void touch(const std::string& model);
   // Protects a resident model from being evicted to make room, or no longer. InvalidArgument when it is not resident.

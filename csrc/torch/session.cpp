@@ -198,18 +198,26 @@ bool Session::evict(bool poison) {
   const std::scoped_lock lock(mutex_);
   Target& target = *links_->target;
   if (poison && target.residency.contains(name_)) {
-    ResidencyLease lease = target.residency.acquire(name_, host_->layout().loaded_bytes);
-    if (lease.was_loaded()) {
-      const std::unique_ptr<Stream> stream = target.device->create_stream();
-      for (const std::shared_ptr<Event>& event : lease.last_uses()) {
-        if (event) stream->wait(*event);
-      }
-      target.device->fill(lease.data(), 0xff, host_->layout().loaded_bytes, *stream);
-      stream->synchronize();
-      lease.mark_loaded();
+    try {
+      poison_device_copy();
+    } catch (...) {
+      target.residency.evict(name_);  // half-poisoned weights must not be taken for resident ones
+      throw;
     }
   }
   return target.residency.evict(name_);
+}
+
+void Session::poison_device_copy() {
+  Target& target = *links_->target;
+  const ResidencyLease lease = target.residency.acquire(name_, host_->layout().loaded_bytes);
+  if (!lease.was_loaded()) return;
+  const std::unique_ptr<Stream> stream = target.device->create_stream();
+  for (const std::shared_ptr<Event>& event : lease.last_uses()) {
+    if (event) stream->wait(*event);
+  }
+  target.device->fill(lease.data(), 0xff, host_->layout().loaded_bytes, *stream);
+  stream->synchronize();
 }
 
 bool Session::is_resident() const {

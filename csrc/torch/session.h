@@ -45,7 +45,8 @@ class Session {
   // Runs on torch's current stream of the target, cold or warm as it is. Outputs are the flattened results, ordered on
   // that stream; the call does not wait for them. Inputs on the CPU are copied. InvalidArgument for an input of
   // another shape, dtype or GPU; OutOfMemory when the weights or the activations do not fit. One call at a time:
-  // others wait for their turn. After an error the model is not resident, and the session can be called again.
+  // others wait for their turn. After an error in a cold run the model is not resident; the session can be called
+  // again.
   std::vector<c10::IValue> run(std::vector<at::Tensor> inputs);
 
   // Forgets the device copy; costs no copy and no wait. `poison` fills it with 0xff first (NaN in every floating
@@ -76,6 +77,7 @@ class Session {
   std::vector<at::Tensor> accept(std::vector<at::Tensor> inputs) const;
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
   void bind();
+  void poison_device_copy();
 
   std::string name_;
   std::shared_ptr<const Program> program_;

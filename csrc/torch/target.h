@@ -18,6 +18,12 @@ struct Target {
   explicit Target(DeviceId id, std::size_t budget_bytes = 0)
       : device(open_device(id)), pool(device, budget_bytes), residency(pool) {}
 
+  // Gives back to the device whatever no running model needs: for allocations that are not the pool's.
+  void evict_idle() {
+    residency.evict_idle();
+    pool.trim();
+  }
+
   std::shared_ptr<Device> device;
   DevicePool pool;
   Residency residency;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from deepplan.engine.devices import Devices
 from deepplan.engine.measured import measured_timeline
 from deepplan.engine.precision import precision
 from deepplan.engine.source import Source
-from deepplan.errors import InvalidInputError
+from deepplan.errors import InvalidInputError, OutOfMemoryError
 from deepplan.export import nesting
 from deepplan.export.graph import Graph
 from deepplan.planning.plan import Plan
@@ -44,9 +45,12 @@ class Session:
         program = _core.Program(graph, devices.torch_target)
         binding = execution_plan(graph, plan, len(devices.names))
         self._core: _core.Session | None = _core.Session(source.name, program, machine.links(devices), binding)
-        for index, storage in enumerate(source.captured.storages):
+        self._lock = threading.RLock()  # held over what a caller takes for one step and the runtime for several
+        storages = source.captured.storages
+        last_of_memory = {storage.untyped_storage().data_ptr(): index for index, storage in enumerate(storages)}
+        for index, storage in enumerate(storages):
             self._core.storage_bytes(index).copy_(storage)
-            if release:
+            if release and last_of_memory[storage.untyped_storage().data_ptr()] == index:
                 _release(storage)
 
     @property
@@ -72,17 +76,20 @@ class Session:
     @property
     def is_resident(self) -> bool:
         """Whether the next call is warm."""
-        return self._runtime.is_resident
+        with self._lock:
+            return self._runtime.is_resident
 
     @property
     def pinned_bytes(self) -> int:
         """Pinned host memory that this model's weights take."""
-        return self._runtime.total_bytes
+        with self._lock:
+            return self._runtime.total_bytes
 
     @property
     def device_bytes(self) -> int:
         """Device memory that its weights take while it is resident."""
-        return self._runtime.loaded_bytes
+        with self._lock:
+            return self._runtime.loaded_bytes
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model. Raises InvalidInputError for inputs of another nesting, shape, dtype or GPU than planned."""
@@ -91,10 +98,10 @@ class Session:
 
     def run_flat(self, inputs: list[torch.Tensor]) -> list[object]:
         """The same on the flattened tensors of a call, in the graph's order; returns the flattened outputs."""
-        with precision(self._precision):
-            outputs = self._runtime.run(inputs)
-        self._last_inputs = inputs
-        return outputs
+        with self._lock:
+            outputs = self._run(inputs)
+            self._last_inputs = inputs
+            return outputs
 
     def evict(self, *, poison: bool = False) -> bool:
         """Frees the device copy, at no cost: the host copy is always valid. Returns whether there was one.
@@ -102,27 +109,28 @@ class Session:
         `poison` first fills it with 0xff, NaN in every floating format, so that a measurement or test cannot read
         weights that an earlier run left.
         """
-        return self._runtime.evict(poison)
+        with self._lock:
+            return self._runtime.evict(poison)
 
     def timeline(self, *, cold: bool = True) -> Timeline:
         """What the last call does when it is repeated with clocks around its layers and groups: cold, or as it is.
 
         Raises InvalidInputError before the first call.
         """
-        if self._last_inputs is None:
-            raise InvalidInputError("there is no call to repeat; call the session first")
-        runtime = self._runtime
-        if cold:
-            runtime.evict()
-        runtime.set_timed(True)
-        try:
-            with precision(self._precision):
-                runtime.run(self._last_inputs)
-            times = runtime.last_times()
-        finally:
-            runtime.set_timed(False)
-        assert times is not None  # the run above was timed
-        return measured_timeline(self._plan, times, self._devices.names)
+        with self._lock:
+            runtime = self._runtime
+            if self._last_inputs is None:
+                raise InvalidInputError("there is no call to repeat; call the session first")
+            if cold:
+                runtime.evict()
+            runtime.set_timed(True)
+            try:
+                self._run(self._last_inputs)
+                times = runtime.last_times()
+            finally:
+                runtime.set_timed(False)
+            assert times is not None  # the run above was timed
+            return measured_timeline(self._plan, times, self._devices.names)
 
     def trace(self, path: str | os.PathLike[str], *, cold: bool = True) -> None:
         """Writes `timeline(cold=cold)` as Chrome trace JSON, for ui.perfetto.dev."""
@@ -130,24 +138,26 @@ class Session:
 
     def rebind(self, plan: Plan) -> None:
         """Goes on with another plan for the same model and devices: lays the host copy out again, evicts."""
-        self._runtime.rebind(execution_plan(self._graph, plan, len(self._devices.names)))
-        self._plan = plan
+        binding = execution_plan(self._graph, plan, len(self._devices.names))
+        with self._lock:
+            self._runtime.rebind(binding)
+            self._plan = plan
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the folder that `deepplan.load` takes without the model's class: graph, weights and plan."""
         from deepplan.export.folder import write_folder
 
-        runtime = self._runtime
-        storages = tuple(runtime.storage_bytes(index) for index in range(len(self._graph.storages)))
-        write_folder(
-            folder,
-            self._graph,
-            storages,
-            plan=self._plan,
-            name=self._name,
-            dtype=self._precision or "",
-            batch_size=self._batch_size,
-        )
+        with self._lock:
+            storages = tuple(self._runtime.storage_bytes(index) for index in range(len(self._graph.storages)))
+            write_folder(
+                folder,
+                self._graph,
+                storages,
+                plan=self._plan,
+                name=self._name,
+                dtype=self._precision or "",
+                batch_size=self._batch_size,
+            )
 
     def synchronize(self) -> None:
         """Waits until the target has done all its work."""
@@ -157,8 +167,13 @@ class Session:
 
     def close(self) -> None:
         """Gives device and pinned memory back, after the target's work is done. Closing twice is harmless."""
-        self._core = None
-        self._last_inputs = None
+        with self._lock:
+            if self._core is None:
+                return
+            self._core = None
+            self._last_inputs = None
+        machine.target(self._devices.target).trim()
+        _core.trim_arena()
 
     def __enter__(self) -> Session:
         return self
@@ -167,6 +182,17 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _run(self, inputs: list[torch.Tensor]) -> list[object]:
+        with precision(self._precision):
+            try:
+                return self._runtime.run(inputs)
+            except OutOfMemoryError:
+                # Idle models and memory that torch keeps for later stand in the way of this one: once more without.
+                machine.target(self._devices.target).evict_idle()
+                if not self._devices.is_host:
+                    torch.cuda.empty_cache()
+                return self._runtime.run(inputs)
 
     @property
     def _runtime(self) -> _core.Session:

@@ -120,6 +120,17 @@ TEST_F(ArenaTest, KeepsToItsLimit) {
   EXPECT_EQ(arena.allocate(1).size_bytes(), 1);
 }
 
+TEST_F(ArenaTest, GivesEmptySegmentsBackForABlockThatFitsInNone) {
+  options.limit_bytes = 10 * kMiB;
+  PinnedArena arena(options);
+  {
+    const PinnedBlock small = arena.allocate(6 * kMiB);
+  }
+  const PinnedBlock large = arena.allocate(8 * kMiB);
+  EXPECT_EQ(arena.stats().reserved_bytes, 8 * kMiB);
+  EXPECT_THROW(arena.allocate(4 * kMiB), OutOfMemory);
+}
+
 TEST_F(ArenaTest, AsksForLessWhenTheSystemRefuses) {
   options.backing = [this](std::size_t bytes) -> std::unique_ptr<PinnedSegment> {
     asked.push_back(bytes);

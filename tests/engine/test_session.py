@@ -115,6 +115,65 @@ def test_a_pinned_input_may_be_overwritten_after_the_call(tiny: torch.nn.Module,
             assert torch.equal(result, expected)
 
 
+def test_timelines_and_calls_take_turns(
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, backend: str
+) -> None:
+    """A timeline is several steps of the runtime: calls of other threads do not come between them."""
+    expected = eager(tiny, backend, ids)
+    failures: list[object] = []
+    with load(tiny, ids, make_plan(tiny, ids, "each_layer"), backend) as session:
+        session(ids)
+
+        def repeat(action: Callable[[], bool]) -> None:
+            try:
+                if not all(action() for _ in range(15)):
+                    failures.append("wrong")
+            except Exception as error:  # a thread's exception would go unseen
+                failures.append(error)
+
+        actions = [
+            lambda: bool(session.timeline().groups),
+            lambda: torch.equal(session(ids), expected),
+            lambda: not session.timeline(cold=False).groups,
+            lambda: session.evict() in (True, False),
+        ]
+        # A warm timeline is only warm while nobody evicts: that action runs with calls alone.
+        for together in (actions[:3:2], actions[::3], actions[:2]):
+            threads = [threading.Thread(target=repeat, args=(action,)) for action in together]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert not failures
+
+
+def test_idle_models_make_room_when_memory_is_short(
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, backend: str
+) -> None:
+    plan = make_plan(tiny, ids, "each_layer")
+    with load(tiny, ids, plan, backend) as idle, load(tiny, ids, plan, backend) as session:
+        idle(ids)
+
+        class Short:
+            """A runtime whose first run finds no memory for activations."""
+
+            def __init__(self) -> None:
+                self.inner, self.runs = session._runtime, 0
+
+            def run(self, inputs: list[torch.Tensor]) -> list[object]:
+                self.runs += 1
+                if self.runs == 1:
+                    raise deepplan.OutOfMemoryError("activations do not fit")
+                return self.inner.run(inputs)
+
+        short = Short()
+        session._core = short  # type: ignore[assignment]
+        assert torch.equal(session(ids), eager(tiny, backend, ids))
+        assert short.runs == 2 and not idle.is_resident
+        session._core = short.inner
+        assert torch.equal(idle(ids), eager(tiny, backend, ids))
+
+
 Pair = namedtuple("Pair", "left right")
 
 
@@ -211,6 +270,8 @@ def test_closing_gives_memory_back(tiny: torch.nn.Module, ids: torch.Tensor, mak
     session.close()
     session.close()
     assert _core.arena_stats().used_bytes == before
+    if before == 0:  # nobody else's model keeps a segment
+        assert _core.arena_stats().reserved_bytes == 0
     with pytest.raises(InvalidInputError, match="closed"):
         session(ids)
 
@@ -220,6 +281,25 @@ def test_release_frees_the_modules_copy(tiny: torch.nn.Module, ids: torch.Tensor
     session = deepplan.load(tiny, plan, devices=["host:0"], example_inputs=ids, release=True)
     assert tiny.first.weight.untyped_storage().size() == 0
     assert torch.equal(session(ids), expected)
+
+
+def test_release_waits_for_the_last_weight_in_a_memory(make_plan: MakePlan) -> None:
+    class Chunks(torch.nn.Module):
+        """Three weights that are parts of one memory."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            parts = torch.randn(3 * 64, 64).chunk(3)
+            self.q, self.k, self.v = (torch.nn.Parameter(part, requires_grad=False) for part in parts)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.q + x @ self.k - x @ self.v
+
+    model, x = Chunks().eval(), torch.randn(2, 64)
+    plan, expected = make_plan(model, x), model(x)
+    session = deepplan.load(model, plan, devices=["host:0"], example_inputs=x, release=True)
+    assert model.q.untyped_storage().size() == 0
+    assert torch.equal(session(x), expected)
 
 
 def test_the_callers_gradients_and_autocast_stay_outside(

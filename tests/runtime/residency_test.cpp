@@ -92,6 +92,15 @@ TEST_F(ResidencyTest, LeavesPinnedAndLeasedModelsAlone) {
   EXPECT_THROW(residency.pin("pinned", true), InvalidArgument);
 }
 
+TEST_F(ResidencyTest, EvictsWhatIsIdleAndNothingElse) {
+  load("pinned");
+  residency.pin("pinned", true);
+  load("idle");
+  const ResidencyLease leased = residency.acquire("leased", kMiB);
+  residency.evict_idle();
+  EXPECT_EQ(names(), (std::vector<std::string>{"pinned", "leased"}));
+}
+
 TEST_F(ResidencyTest, EvictsOnRequestUnlessInUse) {
   load("a");
   EXPECT_TRUE(residency.evict("a"));
