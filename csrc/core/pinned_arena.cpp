@@ -71,19 +71,6 @@ struct PinnedArenaState {
     return std::erase_if(segments, [](const Segment& segment) { return segment.ranges.empty(); }) > 0;
   }
 
-  Segment* best_segment(std::size_t bytes) {
-    Segment* best = nullptr;
-    std::size_t best_bytes = std::numeric_limits<std::size_t>::max();
-    for (Segment& segment : segments) {
-      const auto fit = segment.ranges.best_fit_bytes(bytes);
-      if (fit && *fit < best_bytes) {
-        best = &segment;
-        best_bytes = *fit;
-      }
-    }
-    return best;
-  }
-
   void release(const char* data) {
     const std::lock_guard lock(mutex);
     for (Segment& segment : segments) {
@@ -106,7 +93,7 @@ PinnedArena::PinnedArena(PinnedArenaOptions options) : state_(std::make_shared<P
 
 PinnedBlock PinnedArena::allocate(std::size_t bytes) {
   const std::lock_guard lock(state_->mutex);
-  Segment* segment = state_->best_segment(bytes);
+  Segment* segment = best_segment(state_->segments, bytes);
   if (segment == nullptr) {
     // As much again as there is: few segments for a large store, little waste for a small one.
     const PinnedArenaOptions& options = state_->options;

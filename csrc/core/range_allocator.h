@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -43,5 +44,20 @@ class RangeAllocator {
   std::set<std::pair<std::size_t, std::size_t>> free_by_size_;  // (length, offset)
   std::map<std::size_t, std::size_t> live_;                     // offset -> length
 };
+
+// The segment, of those with a RangeAllocator called `ranges`, whose free range fits `bytes` best; null if none does.
+template <typename Segments>
+auto best_segment(Segments& segments, std::size_t bytes) -> decltype(&*segments.begin()) {
+  decltype(&*segments.begin()) best = nullptr;
+  std::size_t best_bytes = std::numeric_limits<std::size_t>::max();
+  for (auto& segment : segments) {
+    const auto fit = segment.ranges.best_fit_bytes(bytes);
+    if (fit && *fit < best_bytes) {
+      best = &segment;
+      best_bytes = *fit;
+    }
+  }
+  return best;
+}
 
 }  // namespace deepplan

@@ -53,19 +53,6 @@ struct DevicePoolState {
     return sum;
   }
 
-  Segment* best_segment(std::size_t bytes) {
-    Segment* best = nullptr;
-    std::size_t best_bytes = std::numeric_limits<std::size_t>::max();
-    for (Segment& segment : segments) {
-      const auto fit = segment.ranges.best_fit_bytes(bytes);
-      if (fit && *fit < best_bytes) {
-        best = &segment;
-        best_bytes = *fit;
-      }
-    }
-    return best;
-  }
-
   // Null when budget or device have no room for it.
   Segment* add_segment(std::size_t needed) {
     const std::size_t reserved = reserved_bytes();
@@ -159,7 +146,7 @@ DeviceBlock DevicePool::allocate(std::size_t bytes) {
   const std::size_t unit = kTensorAlignmentBytes;
   if (bytes > std::numeric_limits<std::size_t>::max() - state_->segment_bytes - unit) state_->refuse(bytes);
   const std::size_t needed = (std::max<std::size_t>(bytes, 1) + unit - 1) / unit * unit;
-  Segment* segment = state_->best_segment(bytes);
+  Segment* segment = best_segment(state_->segments, bytes);
   if (segment == nullptr) segment = state_->add_segment(needed);
   if (segment == nullptr) {
     state_->trim();
