@@ -22,7 +22,10 @@ def test_it_is_committed_without_outputs(committed: nbformat.NotebookNode) -> No
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
 
 
-def test_it_runs_from_top_to_bottom(committed: nbformat.NotebookNode, tmp_path: Path) -> None:
+def test_it_runs_from_top_to_bottom(
+    committed: nbformat.NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own shows pictures, whatever the caller's does
     notebook = copy.deepcopy(committed)
     # A folder of its own, so that the installed package is what the kernel imports.
     resources = {"metadata": {"path": tmp_path}}
