@@ -25,6 +25,9 @@ def execution_plan(graph: Graph, plan: Plan, links: int) -> _core.ExecutionPlan:
         )
     if len(plan.links) > links:
         raise MismatchError(f"the plan uses {len(plan.links)} links and {links} devices are given; name as many")
+    for layer, planned_layer in zip(graph.layers, plan.layers):
+        if planned_layer.placement == "dha" and planned_layer.size_bytes > 0 and not layer.direct_host_access:
+            raise MismatchError(f"the plan reads layer {layer.name} in place, which cannot be; plan this model again")
     return _core.ExecutionPlan(
         loads=[layer.placement == "load" for layer in plan.layers],
         groups=[layer.group for layer in plan.layers],

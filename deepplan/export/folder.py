@@ -22,7 +22,7 @@ from deepplan.errors import DocumentError, InvalidInputError
 from deepplan.export import nesting
 from deepplan.export.convert import Captured
 from deepplan.export.graph import Graph, Storage, Weight
-from deepplan.export.verify import extent_bytes
+from deepplan.export.verify import extent_bytes, refuse_foreign_operators
 from deepplan.planning.documents import write_atomically
 
 GRAPH, WEIGHTS, PLAN, PROFILE = "graph.json", "weights.safetensors", "plan.json", "profile.json"
@@ -95,6 +95,7 @@ def read_folder(folder: str | os.PathLike[str]) -> ModelFolder:
         raise DocumentError(f"{path} is not an exported model: cannot read {GRAPH} ({error.strerror})") from None
     try:
         graph = Graph.from_json(text)
+        refuse_foreign_operators(graph)
         _check_nesting(graph)
     except DocumentError as error:
         raise DocumentError(f"{path / GRAPH}: {error}") from None

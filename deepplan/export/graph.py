@@ -62,7 +62,8 @@ class Layer:
 
     A storage belongs to the layer of its first use other than an embedding lookup, or of its first lookup if it has
     no other use; earlier lookups in other layers read it in place. `direct_host_access` tells whether the layer may
-    read its storages in place: not if it writes to one, or if another layer reads one as a whole, too.
+    read its storages in place: not if another layer reads one as a whole, too. (No layer writes to one: a model that
+    does is refused at export.)
     """
 
     name: str

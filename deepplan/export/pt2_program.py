@@ -18,7 +18,7 @@ from deepplan.export.verify import FORBIDDEN_OPERATORS, SCALAR_OPERATORS
 _NAME = re.compile(r"[\w.\-/ ]*", re.ASCII)
 _FREE_TEXT = frozenset({"as_string", "as_strings", "torch_version"})  # kept as string literals
 _TARGET = re.compile(
-    r"torch\.ops(\.\w+){2,4}|math\.(ceil|floor|trunc|sqrt)|torch\.sym_\w+|_operator\.("
+    r"torch\.ops\.(aten|higher_order)(\.\w+){1,3}|math\.(ceil|floor|trunc|sqrt)|torch\.sym_\w+|_operator\.("
     + "|".join(("getitem", *SCALAR_OPERATORS))
     + ")",
     re.ASCII,
@@ -26,6 +26,7 @@ _TARGET = re.compile(
 _NESTING_TYPE = re.compile(
     r"builtins\.(tuple|list|dict)|collections\.(OrderedDict|namedtuple)|transformers(\.\w+)+", re.ASCII
 )
+_MAX_EXPRESSION = 2000  # characters; longer ones are not parsed, and so refused
 _METHODS = ("size", "stride", "storage_offset", "dim")
 _ARITHMETIC = (
     ast.Expression,
@@ -119,10 +120,9 @@ def _parse(text: str) -> Any:
 
 
 def _check_expression(text: Any) -> None:
-    """Accepts arithmetic over shapes, `L['x'].size()[0]`, and sympy's printed form of it."""
+    """Accepts arithmetic over shapes, `L['x'].size()[0]`, and sympy's printed form of it; all of it is evaluated."""
     try:
-        tree = ast.parse(text[:2000], mode="eval")
-        sound = all(_is_arithmetic(node) for node in ast.walk(tree))
+        sound = len(text) <= _MAX_EXPRESSION and all(map(_is_arithmetic, ast.walk(ast.parse(text, mode="eval"))))
     except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         sound = False
     if not sound:

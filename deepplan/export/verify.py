@@ -120,9 +120,20 @@ def _verify_values(graph: Graph) -> None:
 
 def _verify_operator(step: Step, where: str) -> None:
     _require(_OPERATOR.fullmatch(step.op) is not None, f"{where}: not the name of an operator")
-    _require(step.op not in FORBIDDEN_OPERATORS, f"{where}: a graph may not open files")
+    _require(step.op not in FORBIDDEN_OPERATORS, f"{where}: a graph may not call {step.op}")
     ours = step.op.startswith("deepplan::")
     _require(not ours or step.op in OWN_OPERATORS, f"{where}: deepplan has no such operator")
+
+
+def refuse_foreign_operators(graph: Graph) -> None:
+    """Raises DocumentError for an operator that is not PyTorch's own or ours.
+
+    A graph that `capture` made may call any operator that its model does. One that was read from a file may not: a
+    process that has loaded a library would run whatever that library registers, with arguments from the file.
+    """
+    for index, step in enumerate(graph.steps):
+        known = step.op.startswith(("aten::", "deepplan::"))
+        _require(known, f"steps[{index}]: {step.op} is of another library; load the model itself instead of a file")
 
 
 def _verify_reference(graph: Graph, reference: Slot | WeightRef, live: set[int], where: str) -> None:
@@ -144,8 +155,22 @@ def _require(holds: bool, message: str) -> None:
         raise DocumentError(f"not a sound graph: {message}")
 
 
-# Operators that reach outside the graph's values: they open the files that their arguments name.
-FORBIDDEN_OPERATORS = frozenset({"aten::from_file"})
+# Operators that reach outside the graph's values: one opens the file that its argument names, the others make views
+# or tensors past the end of a memory without looking.
+FORBIDDEN_OPERATORS = frozenset(
+    {
+        "aten::from_file",
+        "aten::_reshape_alias",
+        "aten::set_",
+        "aten::set",
+        "aten::resize_",
+        "aten::resize",
+        "aten::_resize_output_",
+        "aten::resize_as_",
+        "aten::_nested_view_from_buffer",
+        "aten::_cudnn_init_dropout_state",
+    }
+)
 SCALAR_OPERATORS = (
     "add",
     "sub",

@@ -44,6 +44,8 @@ def pack_weights(tensors: dict[str, torch.Tensor]) -> PackedWeights:
             0 if tensor.numel() == 0 else 1 + sum((int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride()))
         )
         extent = _Extent(index, begin_bytes, begin_bytes + count * tensor.element_size())
+        if extent.end_bytes > tensor.untyped_storage().nbytes():
+            raise ExportError(f"weight {names[index]!r} was released; build or load the model again")
         by_memory.setdefault(tensor.untyped_storage()._cdata, []).append(extent)
     parts = sorted((part for extents in by_memory.values() for part in _overlapping(extents)), key=_first_index)
 

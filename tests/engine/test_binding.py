@@ -92,3 +92,13 @@ def test_a_plan_for_the_first_layers_only_is_refused(make_plan: MakePlan) -> Non
         counts = f"has {len(plan.layers)} layers, the model {len(graph.layers)}"
         with pytest.raises(MismatchError, match=f"{counts}.*layer 2;"):
             binding.execution_plan(graph, plan, 1)
+
+
+def test_a_layer_that_must_be_loaded_is_not_read_in_place(
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: Callable[..., deepplan.Plan], graph: Graph
+) -> None:
+    """Only an edited plan can ask for it: the profile offers no time for such a layer."""
+    plan = make_plan(tiny, ids, "in_place")
+    layers = tuple(replace(layer, direct_host_access=layer.name != "first") for layer in graph.layers)
+    with pytest.raises(MismatchError, match="layer first in place"):
+        binding.execution_plan(replace(graph, layers=layers), plan, 1)

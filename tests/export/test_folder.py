@@ -108,6 +108,16 @@ def test_an_edited_graph_is_refused(folder):
         read_folder(folder)
 
 
+@pytest.mark.parametrize(
+    "operator", ["inductor::_reinterpret_tensor", "debugprims::load_tensor", "aten::_reshape_alias"]
+)
+def test_an_operator_that_looks_outside_the_graph_is_refused(folder, operator):
+    text = (folder / "graph.json").read_text()
+    (folder / "graph.json").write_text(text.replace("aten::matmul", operator))
+    with pytest.raises(DocumentError, match=operator):
+        read_folder(folder)
+
+
 def test_a_graph_with_another_number_of_outputs_is_refused(folder):
     data = json.loads((folder / "graph.json").read_text())
     data["outputs"] = data["outputs"][:1]

@@ -143,6 +143,12 @@ def expression(data, folder):
     size[0] = {"as_expr": {"expr_str": code(folder), "hint": {"as_int": 4}}}
 
 
+def expression_behind_blanks(data, folder):
+    """More than any check would care to parse, then the code."""
+    size = next(iter(data["graph_module"]["graph"]["tensor_values"].values()))["sizes"]
+    size[0] = {"as_expr": {"expr_str": "4" + " " * 2100 + f"+ 0 * {code(folder)}", "hint": {"as_int": 4}}}
+
+
 def expression_in_metadata(data, folder):
     data["graph_module"]["graph"]["tensor_values"]["metadata"] = {
         "sizes": [{"as_expr": {"expr_str": code(folder), "hint": None}}]
@@ -151,6 +157,10 @@ def expression_in_metadata(data, folder):
 
 def target(data, folder):
     data["graph_module"]["graph"]["nodes"][0]["target"] = "torch.hub.load"
+
+
+def foreign_operator(data, folder):
+    data["graph_module"]["graph"]["nodes"][0]["target"] = "torch.ops.debugprims.load_tensor.default"
 
 
 def disguised_target(data, folder):
@@ -185,6 +195,8 @@ HOSTILE = {
     "a guard": in_program(guard),
     "a guard by attributes": in_program(guard_by_attribute),
     "an expression": in_program(expression),
+    "an expression behind blanks": in_program(expression_behind_blanks),
+    "an operator of another library": in_program(foreign_operator),
     "an expression among metadata": in_program(expression_in_metadata),
     "a target": in_program(target),
     "a disguised target": in_program(disguised_target),

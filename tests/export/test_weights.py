@@ -77,3 +77,10 @@ def test_lazy_conjugates_are_carried_out():
 def test_what_is_no_dense_tensor_is_refused_by_name(tensor):
     with pytest.raises(ExportError, match="'odd'"):
         pack_weights({"odd": tensor})
+
+
+def test_released_weights_are_refused_by_name():
+    weight = torch.zeros(4, 4)
+    weight.untyped_storage().resize_(0)
+    with pytest.raises(ExportError, match=r"'fc\.weight' was released"):
+        pack_weights({"fc.weight": weight})
