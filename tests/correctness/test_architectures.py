@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 transformers = pytest.importorskip("transformers")
 
@@ -56,6 +57,71 @@ def build(architecture: str, config: dict[str, Any]) -> torch.nn.Module:
 def test_equals_eager(name: str, check_engines: Check, backend: str) -> None:
     architecture, config, inputs = MODELS[name]
     check_engines(build(architecture, config), inputs, backend)
+
+
+def convolution(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Without a bias, and normalised."""
+    weights = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+    return [weights, nn.BatchNorm2d(outputs, eps=0.001)]
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel by what the means of all channels say."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, channels // 4, 1)
+        self.excite = nn.Conv2d(channels // 4, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = nn.functional.relu(self.squeeze(nn.functional.adaptive_avg_pool2d(x, 1)))
+        return nn.functional.hardsigmoid(self.excite(scale)) * x
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV3's block: expands, convolves each channel by itself, squeezes and excites, projects, adds."""
+
+    def __init__(self, inputs: int, expanded: int, outputs: int, size: int, stride: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.is_residual = stride == 1 and inputs == outputs
+        self.layers = nn.Sequential(
+            *convolution(inputs, expanded, 1),
+            activation,
+            *convolution(expanded, expanded, size, stride, groups=expanded),
+            activation,
+            SqueezeExcite(expanded),
+            *convolution(expanded, outputs, 1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(x) if self.is_residual else self.layers(x)
+
+
+def mobilenet_v3() -> nn.Module:
+    """MobileNetV3 ("Searching for MobileNetV3", ICCV'19) with fewer blocks; torchvision's own is not always there."""
+    torch.manual_seed(0)
+    hardswish, relu = nn.Hardswish(inplace=True), nn.ReLU(inplace=True)
+    return nn.Sequential(
+        *convolution(3, 16, 3, stride=2),
+        hardswish,
+        InvertedResidual(16, 16, 16, 3, 2, relu),
+        InvertedResidual(16, 72, 24, 3, 2, relu),
+        InvertedResidual(24, 88, 24, 3, 1, relu),
+        InvertedResidual(24, 96, 40, 5, 2, hardswish),
+        InvertedResidual(40, 240, 40, 5, 1, hardswish),
+        *convolution(40, 240, 1),
+        hardswish,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(240, 256),
+        hardswish,
+        nn.Dropout(0.2),
+        nn.Linear(256, 100),
+    ).eval()
+
+
+def test_mobilenet_v3_equals_eager(check_engines: Check, backend: str) -> None:
+    check_engines(mobilenet_v3(), torch.randn(1, 3, 64, 64), backend)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "convnext_tiny", "vit_b_16", "swin_t", "efficientnet_b0"])
