@@ -17,6 +17,11 @@ StepKind kind_of(const std::string& op) {
   return StepKind::Call;
 }
 
+// Operators that gather rows of their first argument, the ones that their second picks.
+bool is_lookup(const std::string& op) {
+  return op == "aten::embedding" || op == "aten::embedding_bag" || op == "aten::_embedding_bag";
+}
+
 // A step that the executor does itself has no schema to be checked against; python_arithmetic checks its own operands.
 void check_own_step(StepKind kind, const Step& step) {
   if (!step.keyword_arguments.empty()) throw InvalidArgument("takes no keyword arguments");
@@ -139,11 +144,11 @@ Operand Program::operand(const Argument& argument, const c10::TypePtr& type, int
   return Operand::of(is_typed ? to_ivalue(argument, type, target_) : untyped_constant(argument, target_));
 }
 
-// What an embedding reads in place are the rows its indices pick; every other operator reads the whole weight.
+// What a lookup reads in place are the rows its indices pick; every other operator reads the whole weight.
 void Program::note_reads(PreparedStep& prepared, const Step& step) const {
   for (std::size_t i = 0; i < prepared.operands.size(); ++i) {
     const Operand& operand = prepared.operands[i];
-    const bool gathers = step.op == "aten::embedding" && i == 0 && prepared.operands[1].kind == Operand::Kind::Slot;
+    const bool gathers = is_lookup(step.op) && i == 0 && prepared.operands[1].kind == Operand::Kind::Slot;
     note_reads(prepared, operand, gathers ? prepared.operands[1].index : -1);
   }
 }

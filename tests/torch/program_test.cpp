@@ -71,6 +71,15 @@ TEST(Program, NotesWhatInPlaceReadsCost) {
   EXPECT_EQ(whole.indices_slot, -1);
 }
 
+TEST(Program, ABagOfAnEmbeddingReadsRowsToo) {
+  Graph graph = tied_table();
+  graph.steps[0] = step("aten::embedding_bag", "", {weight(0), slot(0), slot(0)}, {1, -1, -1, -1});
+  const Program program = prepare(graph);
+  const InPlaceRead& gathered = program.steps()[0].reads.at(0);
+  EXPECT_EQ(gathered.bytes, 4 * kFeatures);
+  EXPECT_EQ(gathered.indices_slot, 0);
+}
+
 TEST(Program, NotesReadsOfWeightsInsideLists) {
   Graph graph = chain_of_linears(1);
   graph.steps = {step("aten::cat", "", {list({weight(0), weight(0)})}, {1})};
