@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from deepplan import models
 from deepplan.errors import InvalidInputError, UnknownNameError
+
+_INDEX_DIGITS = 9
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +77,8 @@ def check_model_arguments(arguments: argparse.Namespace) -> None:
 
 
 def _is_exported(model: str) -> bool:
-    path = Path(model)
-    return path.is_file() if path.suffix == ".pt2" else (path / "graph.json").is_file()
+    # os.path answers no, where pathlib raises, for a name that is too long or below a folder that is closed to us.
+    return os.path.isfile(model if Path(model).suffix == ".pt2" else os.path.join(model, "graph.json"))
 
 
 def check_folder(folder: str | None) -> None:
@@ -111,9 +114,9 @@ def check_output_file(flag: str, path: str | None, suffixes: Sequence[str] = ())
     if os.path.isdir(path):
         raise InvalidInputError(f"{flag} {path}: that is a folder; name a file in it")
     folder = Path(path).parent
-    if not folder.is_dir():
-        raise InvalidInputError(f"{flag} {path}: there is no folder {folder}; make it first")
-    _probe(f"{flag} {path}", folder)
+    if not os.path.isdir(folder):
+        raise InvalidInputError(f"{flag} {path}: there is no folder {folder}, or it is closed to you; make it first")
+    _probe(f"{flag} {path}", path, folder)
 
 
 def check_output_folder(flag: str, path: str | None) -> None:
@@ -121,15 +124,17 @@ def check_output_folder(flag: str, path: str | None) -> None:
     if path is None:
         return
     folder = Path(path).absolute()
-    while not folder.exists() and folder != folder.parent:
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InvalidInputError(f"{flag} {path}: {folder} is no folder; name another")
-    _probe(f"{flag} {path}", folder)
+    _probe(f"{flag} {path}", path, folder)
 
 
-def _probe(what: str, folder: Path) -> None:
+def _probe(what: str, path: str, folder: Path) -> None:
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(path)  # which refuses a name that is too long
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -138,4 +143,9 @@ def _probe(what: str, folder: Path) -> None:
 
 def device_list(names: list[str]) -> list[int | str]:
     """What the engine takes: numbers are indices, the rest are names."""
-    return [int(name) if name.isdecimal() else name for name in names]
+    return [int(name) if _is_index(name) else name for name in names]
+
+
+def _is_index(name: str) -> bool:
+    """A longer number is left to be refused by name: Python does not even read one of thousands of digits."""
+    return name.isdecimal() and len(name) <= _INDEX_DIGITS

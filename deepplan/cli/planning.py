@@ -6,6 +6,7 @@ Only commands that run a model import this module: it brings torch and the compi
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -119,5 +120,5 @@ def _brought_along(job: Job, kind: type[D], file: str) -> D | None:
     if job.source.plan_path is None:
         return None
     path: Path = job.source.plan_path.with_name(file)
-    document = kind.load(path) if path.exists() else None
+    document = kind.load(path) if os.path.exists(path) else None
     return document if document is not None and document.origin == job.origin.origin else None

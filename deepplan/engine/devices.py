@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from deepplan import _core
 from deepplan.errors import DeviceError
+
+_INDEX_DIGITS = 9
+_SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def resolve_devices(devices: int | str | Sequence[int | str] | Devices) -> Devic
         return devices
     if isinstance(devices, (int, str)):
         devices = (devices,)
+    if not isinstance(devices, Iterable):
+        raise DeviceError(f"devices={devices!r} is no device and no list of them; for example devices=[0]")
     names = tuple(_name(device) for device in devices)
     if not names:
         raise DeviceError("no device was given; name at least the target, for example devices=[0]")
@@ -65,8 +70,10 @@ def resolve_devices(devices: int | str | Sequence[int | str] | Devices) -> Devic
 def _name(device: int | str) -> str:
     backend, _, number = str(device).rpartition(":")
     backend = backend or default_backend()
-    if backend not in ("cuda", "host") or not number.isdecimal():
-        raise DeviceError(f"{device!r} is no device; say an index (0, 1, ...), cuda:INDEX or host:INDEX")
+    # Python does not read numbers of thousands of digits.
+    if backend not in ("cuda", "host") or not number.isdecimal() or len(number) > _INDEX_DIGITS:
+        shown = device if len(str(device)) <= _SHOWN_CHARACTERS else f"{str(device)[:_SHOWN_CHARACTERS]}..."
+        raise DeviceError(f"{shown!r} is no device; say an index (0, 1, ...), cuda:INDEX or host:INDEX")
     count = _usable(backend)
     if int(number) >= count:
         there_are = f"there are {count}: {backend}:0 to {backend}:{count - 1}" if count else "this torch has no CUDA"

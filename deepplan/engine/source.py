@@ -80,9 +80,10 @@ def resolve(
     if isinstance(model, torch.nn.Module):
         return _from_module(model, example_inputs, dtype, batch_size, keep)
     name, path = os.fspath(model), Path(model)
-    if name in models.names() or not (path.is_dir() or path.suffix == ".pt2"):
+    is_folder = os.path.isdir(path)  # pathlib would raise for a name that is too long
+    if name in models.names() or not (is_folder or path.suffix == ".pt2"):
         return _from_zoo(name, example_inputs, dtype, batch_size, keep)
-    if path.is_dir():
+    if is_folder:
         return _from_folder(path, dtype)
     return _from_pt2(path, example_inputs, dtype, trust)
 
@@ -121,10 +122,8 @@ def _from_folder(path: Path, dtype: str | None) -> Source:
     folder = read_folder(path)
     if dtype is not None and dtype != folder.dtype:
         raise MismatchError(f"{path} was exported as {folder.dtype or 'it was'}, not {dtype}; export it again")
-    plan_path = path / "plan.json"
-    return Source(
-        folder.name, folder.captured, folder.dtype, folder.batch_size, None, plan_path if plan_path.exists() else None
-    )
+    plan_path = path / "plan.json" if os.path.exists(path / "plan.json") else None
+    return Source(folder.name, folder.captured, folder.dtype, folder.batch_size, None, plan_path)
 
 
 def _from_pt2(path: Path, example_inputs: Inputs | None, dtype: str | None, trust: bool) -> Source:

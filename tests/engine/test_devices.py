@@ -86,3 +86,16 @@ def test_an_absent_gpu_is_refused_with_the_reason(no_gpu: None, monkeypatch: pyt
     monkeypatch.setattr(_core, "unavailable_reason", lambda backend: "no driver")
     with pytest.raises(DeviceError, match=r"cuda:0 is not there \(no driver\)"):
         resolve_devices("cuda:0")
+
+
+@pytest.mark.parametrize("device", ["1" * 5000, "host:" + "0" * 10, "cuda:1234567890"])
+def test_a_number_of_more_than_nine_digits_is_refused_unread(device: str) -> None:
+    with pytest.raises(DeviceError, match="is no device") as refused:
+        resolve_devices(device)
+    assert len(str(refused.value)) < 150
+
+
+@pytest.mark.parametrize("devices", [None, 1.5, torch.nn.Identity()])
+def test_what_is_no_sequence_of_devices_is_refused(devices: object) -> None:
+    with pytest.raises(DeviceError, match=r"devices=.*is no device.*devices=\[0\]"):
+        resolve_devices(devices)  # type: ignore[arg-type]
