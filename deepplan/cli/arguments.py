@@ -34,7 +34,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="FILE", help="weights of the zoo model: safetensors or a state dict (default: random)"
     )
-    parser.add_argument("--trust", action="store_true", help="load a .pt2 file even if that runs code of its own")
+    parser.add_argument("--trust", action="store_true", help="load a folder or .pt2 file even if it may run code")
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:

@@ -84,7 +84,7 @@ def resolve(
     if name in models.names() or not (is_folder or path.suffix == ".pt2"):
         return _from_zoo(name, example_inputs, dtype, batch_size, keep)
     if is_folder:
-        return _from_folder(path, dtype)
+        return _from_folder(path, dtype, trust)
     return _from_pt2(path, example_inputs, dtype, trust)
 
 
@@ -118,8 +118,8 @@ def _from_zoo(name: str, example_inputs: Inputs | None, dtype: str | None, batch
     return source
 
 
-def _from_folder(path: Path, dtype: str | None) -> Source:
-    folder = read_folder(path)
+def _from_folder(path: Path, dtype: str | None, trust: bool) -> Source:
+    folder = read_folder(path, trust=trust)
     if dtype is not None and dtype != folder.dtype:
         raise MismatchError(f"{path} was exported as {folder.dtype or 'it was'}, not {dtype}; export it again")
     plan_path = path / "plan.json" if os.path.exists(path / "plan.json") else None

@@ -22,7 +22,8 @@ from deepplan.errors import DocumentError, InvalidInputError
 from deepplan.export import nesting
 from deepplan.export.convert import Captured
 from deepplan.export.graph import Graph, Storage, Weight
-from deepplan.export.verify import extent_bytes, refuse_foreign_operators
+from deepplan.export.untrusted import check_operators
+from deepplan.export.verify import extent_bytes
 from deepplan.planning.documents import write_atomically
 
 GRAPH, WEIGHTS, PLAN, PROFILE = "graph.json", "weights.safetensors", "plan.json", "profile.json"
@@ -83,9 +84,10 @@ def write_folder(
         raise InvalidInputError(f"cannot write to {path}: {error.strerror or error}; name another folder") from None
 
 
-def read_folder(folder: str | os.PathLike[str]) -> ModelFolder:
+def read_folder(folder: str | os.PathLike[str], *, trust: bool = False) -> ModelFolder:
     """Reads the model in `folder`; its weights stay on disk until they are used.
 
+    Unless the folder is trusted, a graph that calls operators of other libraries, or unchecked ones, is refused.
     Raises DocumentError, naming the file, if the folder holds no sound model.
     """
     path = Path(folder)
@@ -95,7 +97,8 @@ def read_folder(folder: str | os.PathLike[str]) -> ModelFolder:
         raise DocumentError(f"{path} is not an exported model: cannot read {GRAPH} ({error.strerror})") from None
     try:
         graph = Graph.from_json(text)
-        refuse_foreign_operators(graph)
+        if not trust:
+            check_operators(graph)
         _check_nesting(graph)
     except DocumentError as error:
         raise DocumentError(f"{path / GRAPH}: {error}") from None

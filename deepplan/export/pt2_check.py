@@ -16,6 +16,7 @@ import torch
 
 from deepplan.errors import DocumentError
 from deepplan.export.pt2_program import check_program
+from deepplan.export.untrusted import REMEDY
 
 _PAYLOAD = re.compile(r"(weight|tensor)_\d+", re.ASCII)  # raw bytes; every other payload is an object
 
@@ -34,7 +35,7 @@ def check_pt2(path: str) -> None:
         for name in records:
             _check_record(name, archive)
     except DocumentError as error:
-        raise DocumentError(f"{path}: {error}; pass trust=True (--trust) if you know where it comes from") from None
+        raise DocumentError(f"{path}: {error}; {REMEDY}") from None
     except RuntimeError as error:
         raise DocumentError(f"{path} is damaged: {str(error).splitlines()[0][:200]}") from None
 

@@ -13,7 +13,8 @@ import re
 from typing import Any
 
 from deepplan.errors import DocumentError
-from deepplan.export.verify import FORBIDDEN_OPERATORS, SCALAR_OPERATORS
+from deepplan.export.untrusted import is_harmless
+from deepplan.export.verify import SCALAR_OPERATORS
 
 _NAME = re.compile(r"[\w.\-/ ]*", re.ASCII)
 _FREE_TEXT = frozenset({"as_string", "as_strings", "torch_version"})  # kept as string literals
@@ -87,8 +88,9 @@ def _check_name(text: str) -> None:
 
 
 def _check_target(text: str) -> None:
-    operator = "::".join(text.split(".")[2:4])
-    if not _TARGET.fullmatch(text) or "__" in text.split(".")[-1] or operator in FORBIDDEN_OPERATORS:
+    parts = text.split(".")
+    calls_harm = text.startswith("torch.ops.aten.") and not is_harmless("::".join(parts[2:4]))
+    if not _TARGET.fullmatch(text) or "__" in parts[-1] or calls_harm:
         raise _refusal("calls", text)
 
 

@@ -125,17 +125,6 @@ def _verify_operator(step: Step, where: str) -> None:
     _require(not ours or step.op in OWN_OPERATORS, f"{where}: deepplan has no such operator")
 
 
-def refuse_foreign_operators(graph: Graph) -> None:
-    """Raises DocumentError for an operator that is not PyTorch's own or ours.
-
-    A graph that `capture` made may call any operator that its model does. One that was read from a file may not: a
-    process that has loaded a library would run whatever that library registers, with arguments from the file.
-    """
-    for index, step in enumerate(graph.steps):
-        known = step.op.startswith(("aten::", "deepplan::"))
-        _require(known, f"steps[{index}]: {step.op} is of another library; load the model itself instead of a file")
-
-
 def _verify_reference(graph: Graph, reference: Slot | WeightRef, live: set[int], where: str) -> None:
     if isinstance(reference, Slot):
         _require(reference.index in live, f"{where}: slot {reference.index} holds nothing here")
@@ -161,8 +150,10 @@ FORBIDDEN_OPERATORS = frozenset(
     {
         "aten::from_file",
         "aten::_reshape_alias",
+        "aten::_reshape_alias_copy",
         "aten::set_",
         "aten::set",
+        "aten::set_data",
         "aten::resize_",
         "aten::resize",
         "aten::_resize_output_",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from deepplan.engine.source import resolve
-from deepplan.errors import InvalidInputError, UnknownNameError
+from deepplan.errors import DocumentError, InvalidInputError, UnknownNameError
+from deepplan.export.folder import write_folder
 
 
 def test_a_module_is_exported_once_until_it_changes(tiny: torch.nn.Module, ids: torch.Tensor) -> None:
@@ -68,3 +70,13 @@ def test_a_folder_named_like_a_zoo_model_does_not_hide_it(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet50").mkdir()
     assert resolve("resnet50", keep=False).name == "resnet50"
+
+
+def test_a_folder_is_trusted_only_where_the_caller_says_so(tmp_path: Path) -> None:
+    source = resolve(torch.nn.ReLU().eval(), torch.ones(2))
+    graph = source.captured.graph
+    foreign = replace(graph, steps=tuple(replace(step, op="elsewhere::relu") for step in graph.steps))
+    write_folder(tmp_path, foreign, source.captured.storages)
+    with pytest.raises(DocumentError, match=r"elsewhere::relu.*trust=True"):
+        resolve(tmp_path)
+    assert resolve(tmp_path, trust=True).captured.graph == foreign

@@ -108,14 +108,54 @@ def test_an_edited_graph_is_refused(folder):
         read_folder(folder)
 
 
-@pytest.mark.parametrize(
-    "operator", ["inductor::_reinterpret_tensor", "debugprims::load_tensor", "aten::_reshape_alias"]
-)
-def test_an_operator_that_looks_outside_the_graph_is_refused(folder, operator):
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("operator", ["aten::from_file", "aten::_reshape_alias", "aten::set_"])
+def test_an_operator_that_looks_outside_the_graph_is_refused(folder, operator, trust):
     text = (folder / "graph.json").read_text()
     (folder / "graph.json").write_text(text.replace("aten::matmul", operator))
-    with pytest.raises(DocumentError, match=operator):
+    with pytest.raises(DocumentError, match=f"call {operator}"):
+        read_folder(folder, trust=trust)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "inductor::_reinterpret_tensor",
+        "debugprims::load_tensor",
+        "aten::_sparse_coo_tensor_unsafe",
+        "aten::sparse_coo_tensor",
+        "aten::segment_reduce",
+        "aten::max_pool2d_with_indices_backward",
+        "aten::_convert_indices_from_csr_to_coo",
+    ],
+)
+def test_an_operator_that_may_do_harm_is_refused(folder, operator):
+    text = (folder / "graph.json").read_text()
+    (folder / "graph.json").write_text(text.replace("aten::matmul", operator))
+    with pytest.raises(DocumentError, match=f"{operator}.*trust=True"):
         read_folder(folder)
+
+
+@pytest.fixture
+def twice():
+    """A user's operator, of a library of their own."""
+    with torch.library._scoped_library("deepplan_folder_test", "DEF") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: x * 2, "CompositeExplicitAutograd")
+        yield torch.ops.deepplan_folder_test.twice
+
+
+def test_a_trusted_folder_may_call_a_users_operator(twice, tmp_path, interpret):
+    class Doubling(nn.Module):
+        def forward(self, x):
+            return twice(x)
+
+    captured = capture(Doubling().eval(), (torch.ones(2),))  # our own capture needs no trust
+    write_folder(tmp_path, captured.graph, captured.storages)
+    with pytest.raises(DocumentError, match=r"deepplan_folder_test::twice.*trust=True"):
+        read_folder(tmp_path)
+    read = read_folder(tmp_path, trust=True)
+    assert interpret(read.captured)(torch.ones(2)).tolist() == [2.0, 2.0]
 
 
 def test_a_graph_with_another_number_of_outputs_is_refused(folder):

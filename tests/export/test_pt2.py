@@ -149,6 +149,14 @@ def expression_behind_blanks(data, folder):
     size[0] = {"as_expr": {"expr_str": "4" + " " * 2100 + f"+ 0 * {code(folder)}", "hint": {"as_int": 4}}}
 
 
+def guard_behind_blanks(data, folder):
+    data["guards_code"] = ["4" + " " * 2100 + f"+ 0 * {code(folder)}"]
+
+
+def range_behind_blanks(data, folder):
+    data["range_constraints"] = {"4" + " " * 2100 + f"+ 0 * {code(folder)}": {"min_val": 0, "max_val": 1}}
+
+
 def expression_in_metadata(data, folder):
     data["graph_module"]["graph"]["tensor_values"]["metadata"] = {
         "sizes": [{"as_expr": {"expr_str": code(folder), "hint": None}}]
@@ -161,6 +169,10 @@ def target(data, folder):
 
 def foreign_operator(data, folder):
     data["graph_module"]["graph"]["nodes"][0]["target"] = "torch.ops.debugprims.load_tensor.default"
+
+
+def unchecked_operator(data, folder):
+    data["graph_module"]["graph"]["nodes"][0]["target"] = "torch.ops.aten._sparse_coo_tensor_unsafe.default"
 
 
 def disguised_target(data, folder):
@@ -197,6 +209,9 @@ HOSTILE = {
     "an expression": in_program(expression),
     "an expression behind blanks": in_program(expression_behind_blanks),
     "an operator of another library": in_program(foreign_operator),
+    "an unchecked operator": in_program(unchecked_operator),
+    "a guard behind blanks": in_program(guard_behind_blanks),
+    "a range behind blanks": in_program(range_behind_blanks),
     "an expression among metadata": in_program(expression_in_metadata),
     "a target": in_program(target),
     "a disguised target": in_program(disguised_target),
