@@ -40,12 +40,7 @@ def pack_weights(tensors: dict[str, torch.Tensor]) -> PackedWeights:
     by_memory: dict[int, list[_Extent]] = {}
     for index, tensor in enumerate(dense):
         begin_bytes = int(tensor.storage_offset()) * tensor.element_size()
-        count = (
-            0 if tensor.numel() == 0 else 1 + sum((int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride()))
-        )
-        extent = _Extent(index, begin_bytes, begin_bytes + count * tensor.element_size())
-        if extent.end_bytes > tensor.untyped_storage().nbytes():
-            raise ExportError(f"weight {names[index]!r} was released; build or load the model again")
+        extent = _Extent(index, begin_bytes, _end_bytes(tensor))
         by_memory.setdefault(tensor.untyped_storage()._cdata, []).append(extent)
     parts = sorted((part for extents in by_memory.values() for part in _overlapping(extents)), key=_first_index)
 
@@ -82,7 +77,16 @@ def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
         raise ExportError(f"weight {name!r} has no values (it lies on the meta device); load the model's weights first")
     if str(tensor.dtype).removeprefix("torch.") not in ITEM_SIZE_BYTES:
         raise ExportError(f"weight {name!r} has dtype {tensor.dtype}, which deepplan cannot keep")
+    if _end_bytes(tensor) > tensor.untyped_storage().nbytes():  # a copy would read what is no longer there
+        raise ExportError(f"weight {name!r} was released; build or load the model again")
     return tensor.resolve_conj().resolve_neg().cpu()
+
+
+def _end_bytes(tensor: torch.Tensor) -> int:
+    """Where the last element of `tensor` ends in its memory."""
+    last = sum((int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride()))
+    count = 0 if tensor.numel() == 0 else 1 + last
+    return (int(tensor.storage_offset()) + count) * tensor.element_size()
 
 
 def _overlapping(extents: list[_Extent]) -> list[list[_Extent]]:

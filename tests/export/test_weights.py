@@ -79,8 +79,8 @@ def test_what_is_no_dense_tensor_is_refused_by_name(tensor):
         pack_weights({"odd": tensor})
 
 
-def test_released_weights_are_refused_by_name():
-    weight = torch.zeros(4, 4)
+@pytest.mark.parametrize("weight", [torch.zeros(4, 4), torch.zeros(4, 4, dtype=torch.complex64).conj()])
+def test_released_weights_are_refused_by_name(weight):
     weight.untyped_storage().resize_(0)
     with pytest.raises(ExportError, match=r"'fc\.weight' was released"):
         pack_weights({"fc.weight": weight})
