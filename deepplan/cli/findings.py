@@ -18,6 +18,8 @@ from deepplan.errors import BuildError, DeepPlanError
 
 _PINNED_PROBE_BYTES = 256 << 20
 _COPY_PROBE_BYTES = 16 << 20
+_TOOL_TIMEOUT_S = 10
+_KERNEL_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def examine(folder: str | None) -> dict[str, Any]:
@@ -134,13 +136,16 @@ def _gpus(findings: dict[str, Any], folder: str | None) -> None:
 def _driver_version() -> str | None:
     """NVIDIA's driver, from the kernel or, where a container hides that, from its tool."""
     try:
-        text = Path("/proc/driver/nvidia/version").read_text()
+        text = _KERNEL_DRIVER.read_text()
     except OSError:
         tool = shutil.which("nvidia-smi")
         if tool is None:
             return None
         query = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
-        text = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+        try:
+            text = subprocess.run(query, capture_output=True, text=True, check=False, timeout=_TOOL_TIMEOUT_S).stdout
+        except (OSError, subprocess.TimeoutExpired):  # it hangs while a driver does
+            return None
     version = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", text)
     return version.group() if version else None
 

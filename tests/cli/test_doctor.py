@@ -91,3 +91,23 @@ CORE = {"torch": "2.13.0", "torch_cuda": "none", "cuda_support": "none (host dev
 )
 def test_what_is_missing_comes_with_its_remedy(change: dict[str, object], remedy: str) -> None:
     assert remedy in findings._remedies({**BARE, "core": CORE, "peers": [], **change})[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [
+        ("#!/bin/sh\necho 580.159.04\n", "580.159.04"),
+        ("#!/bin/sh\nexec sleep 60\n", None),
+        ("#!/nonexistent\n", None),
+    ],
+)
+def test_a_tool_that_hangs_or_does_not_start_is_a_driver_not_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, version: str | None
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(script)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(findings, "_KERNEL_DRIVER", tmp_path / "missing")
+    monkeypatch.setattr(findings, "_TOOL_TIMEOUT_S", 0.5)
+    assert findings._driver_version() == version
