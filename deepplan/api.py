@@ -45,9 +45,9 @@ def plan(
 
     Raises DeepPlanError: UnknownNameError, InvalidInputError, ExportError, DeviceError or OutOfMemoryError.
     """
-    if len(batch_sizes) != 1:
+    if not isinstance(batch_sizes, Sequence) or len(batch_sizes) != 1:
         raise InvalidInputError(
-            f"batch_sizes={tuple(batch_sizes)}: a plan is made for one batch size; make one for each"
+            f"batch_sizes={batch_sizes!r}: a plan is made for one batch size, as in batch_sizes=[8]; make one for each"
         )
     if machine is not None:
         from deepplan.profiles import shipped_profile
@@ -99,7 +99,10 @@ def load(
     """
     from deepplan.engine.session import Session
     from deepplan.engine.source import resolve
+    from deepplan.planning.plan import Plan
 
+    if plan is not None and not isinstance(plan, Plan):
+        raise InvalidInputError(f"plan={plan!r} is no plan; make one with deepplan.plan, or read one with Plan.load")
     dtype = plan.dtype or None if plan is not None else None
     batch_size = plan.batch_size if plan is not None else 1
     source = resolve(model, example_inputs, dtype=dtype, batch_size=batch_size, trust=trust, keep=False)
@@ -144,7 +147,7 @@ def _check_origin(plan: Plan, source: Source) -> None:
 
 def _indices(devices: Devices) -> list[int]:
     """Positions among a shipped profile's links."""
-    given = [devices] if isinstance(devices, (int, str)) else list(devices)
+    given = list(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else [devices]
     if not all(isinstance(device, int) for device in given):
         raise InvalidInputError(f"devices={given}: with machine=, devices are indices of that machine's links")
     return [int(device) for device in given]

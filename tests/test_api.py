@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_a_shipped_plan_is_of_the_model_and_policy_that_were_asked_for() -> None
         ("bert_base", {"machine": "h200x4", "devices": ["cuda:0"]}, InvalidInputError, "indices of that machine"),
         ("bert_base", {"machine": "h200x4", "devices": [0, 99]}, InvalidInputError, "99"),
         ("bert_base", {"machine": "h200x4", "devices": []}, InvalidInputError, "links"),
-        ("bert_base", {"batch_sizes": [1, 2]}, InvalidInputError, r"\(1, 2\).*make one for each"),
+        ("bert_base", {"batch_sizes": [1, 2]}, InvalidInputError, r"\[1, 2\].*make one for each"),
         ("bert_base", {"batch_sizes": []}, InvalidInputError, "one batch size"),
         ("no_such_model", {"devices": HOST}, UnknownNameError, "no_such_model"),
         ("bert_base", {"devices": ["host:99"]}, DeviceError, "host:99 is not there"),
@@ -218,3 +219,29 @@ def test_a_profile_is_reported_on_where_asked(model: Classifier, ids: torch.Tens
     deepplan.profile(model, ids, HOST, report=shares.append)
     assert shares[-1] == 1
     assert deepplan.profile(model, ids, HOST).model == "Classifier"
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda model, ids: deepplan.plan(model, ids, batch_sizes=2), InvalidInputError),
+        (lambda model, ids: deepplan.plan(model, ids, batch_sizes=None), InvalidInputError),
+        (lambda model, ids: deepplan.plan(model, ids, batch_sizes=["2"], devices=HOST), InvalidInputError),
+        (lambda model, ids: deepplan.plan(model, ids, devices=None), DeviceError),
+        (lambda model, ids: deepplan.plan("bert_base", machine="h200x4", devices=None), InvalidInputError),
+        (lambda model, ids: deepplan.plan(7, ids, devices=HOST), InvalidInputError),
+        (lambda model, ids: deepplan.profile(model, ids, devices=None), DeviceError),
+        (lambda model, ids: deepplan.profile(model, ids, devices=HOST, batch_size=2.0), InvalidInputError),
+        (lambda model, ids: deepplan.load(model, "plan.json"), InvalidInputError),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_by_name(
+    model: Classifier, ids: torch.Tensor, call: Callable[[object, object], object], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=r"batch|devices|plan|model"):
+        call(model, ids)
+
+
+def test_a_plan_is_not_loaded_onto_what_is_no_device(model: Classifier, plan: deepplan.Plan) -> None:
+    with pytest.raises(DeviceError, match=r"devices=2\.5"):
+        deepplan.load(model, plan, devices=2.5)  # type: ignore[arg-type]

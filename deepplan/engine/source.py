@@ -75,10 +75,12 @@ def resolve(
     Raises UnknownNameError, InvalidInputError, ExportError or DocumentError.
     """
     precision.check_name(dtype)
-    if batch_size < 1:
-        raise InvalidInputError(f"a batch of {batch_size} is not possible; it is at least 1")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InvalidInputError(f"a batch of {batch_size!r} is not possible; it is a number of at least 1")
     if isinstance(model, torch.nn.Module):
         return _from_module(model, example_inputs, dtype, batch_size, keep)
+    if not isinstance(model, (str, os.PathLike)):
+        raise InvalidInputError(f"a {type(model).__name__} is no model; give a module, a zoo name, a file or a folder")
     name, path = os.fspath(model), Path(model)
     is_folder = os.path.isdir(path)  # pathlib would raise for a name that is too long
     if name in models.names() or not (is_folder or path.suffix == ".pt2"):
