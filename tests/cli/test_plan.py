@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ def test_a_model_is_profiled_planned_saved_and_shown(run, tiny_folder: Path, tmp
     plans = tmp_path / "plans"
     done = run("plan", "-m", tiny_folder, "-p", plans, "-d", "0", "2")
     assert done.code == 0, done.err
-    assert done.out.startswith("tiny (fp32, batch 2, host-4gbps, host:0 host:2), policy optimal\n")
+    assert re.match(r"tiny \(fp32, batch 2, host-4gbps-\w{6}, host:0 host:2\), policy optimal\n", done.out)
     assert "Embedding" in done.out
     assert "profiling" in done.err
 
@@ -47,6 +48,9 @@ def test_a_plan_is_drawn_and_traced(run, tiny_folder: Path, tmp_path: Path) -> N
         (["-m", "resnet50", "-b", "0"], "--batch 0"),
         (["-m", "resnet50", "--dtype", "fp8"], "bf16"),
         (["-m", "resnet50", "--link-gbps", "-1"], "GB/s"),
+        (["-m", "resnet50", "--link-gbps", "1e-300"], "GB/s"),
+        (["-m", "resnet50", "--link-gbps", "inf"], "GB/s"),
+        (["-m", "resnet50", "--link-gbps", "nan"], "GB/s"),
         (["-m", "resnet50", "--machine", "abacus"], "abacus"),
         (["-m", "resnet50", "--plot", "plan.txt"], ".png"),
         (["-m", "resnet50", "--plot", "/nonexistent/plan.png"], "/nonexistent"),
