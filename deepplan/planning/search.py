@@ -32,11 +32,18 @@ def search(profile: Profile, policy: str = "optimal", devices: Sequence[int | st
 
     `devices` restricts it to some of the profile's links, the target's first: names as in `profile.devices` or their
     numbers (2 is "cuda:2"); for a profile that names no devices, indices of its links.
-    Raises UnknownNameError for a policy that does not exist, InvalidInputError for a device that the profile has not.
+    Raises UnknownNameError for a policy that does not exist, InvalidInputError for a device that the profile has not
+    and for another target than the profile's: what is known of a helper's link holds for the way over that helper.
     """
     if policy not in POLICIES:
         raise UnknownNameError(f"no policy is named {policy!r}; there are {', '.join(POLICIES)}")
     links = range(len(profile.links)) if devices is None else [_link_of(profile, device) for device in devices]
+    if links and links[0] != 0:
+        target = profile.devices[0] if profile.devices else "link 0"
+        first = profile.devices[links[0]] if profile.devices else f"link {links[0]}"
+        raise InvalidInputError(
+            f"the first device must be the profile's target, {target}, not {first}; to run on another, profile there"
+        )
     used = profile.with_links(links)
     choices = POLICIES[policy](used)
     return Plan.from_choices(

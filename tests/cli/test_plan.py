@@ -120,6 +120,12 @@ def test_misuse_of_a_shipped_machine(run, machine: str, arguments: list[str]) ->
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
 
 
+def test_a_shipped_machine_is_planned_for_on_the_target_that_was_measured(run) -> None:
+    done = run("plan", "-m", "bert_base", "--machine", "h200x4", "-d", "2", "0")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "the first device must be the profile's target, cuda:0, not cuda:2" in done.err
+
+
 def test_planning_for_a_shipped_machine_needs_no_torch(machine: str, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from deepplan import profiles; from deepplan.cli import main\n"

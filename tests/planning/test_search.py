@@ -28,9 +28,7 @@ def test_an_unknown_policy_is_refused_with_the_known_ones(small_profile):
         search(small_profile(), "fastest")
 
 
-@pytest.mark.parametrize(
-    "devices, links", [([2, 0], (1, 0)), (["cuda:2"], (1,)), (["cuda:0", 2], (0, 1)), (None, (0, 1))]
-)
+@pytest.mark.parametrize("devices, links", [([0], (0,)), (["cuda:0"], (0,)), (["cuda:0", 2], (0, 1)), (None, (0, 1))])
 def test_devices_restrict_a_search_by_name_or_number(devices, links, small_profile):
     profile = small_profile(2, devices=("cuda:0", "cuda:2"))
     plan = search(profile, devices=devices)
@@ -39,7 +37,18 @@ def test_devices_restrict_a_search_by_name_or_number(devices, links, small_profi
 
 
 def test_devices_of_a_profile_without_names_are_its_links(small_profile):
-    assert search(small_profile(3), devices=[2, 1]).links == (2, 1)
+    assert search(small_profile(3), devices=[0, 2]).links == (0, 2)
+
+
+@pytest.mark.parametrize("devices", [[2], [2, 0], ["cuda:2"], ["cuda:2", "cuda:0"]])
+def test_a_helpers_link_is_not_taken_for_a_targets(devices, small_profile):
+    with pytest.raises(InvalidInputError, match=r"must be the profile's target, cuda:0, not cuda:2"):
+        search(small_profile(2, devices=("cuda:0", "cuda:2")), devices=devices)
+
+
+def test_the_target_of_a_profile_without_names_is_its_first_link(small_profile):
+    with pytest.raises(InvalidInputError, match=r"must be the profile's target, link 0, not link 1"):
+        search(small_profile(3), devices=[1, 0])
 
 
 @pytest.mark.parametrize("devices", [[1], ["cuda:1"], [True], [0, 0], [], [-1], ["0"]])
