@@ -40,7 +40,8 @@ def plan(
     zoo model, and for a module with `example_inputs`, `example_input_array` or `dummy_inputs`. `devices` are indices
     or names ("cuda:1", "host:0"), the target first; the others lend their links. `dtype` is "fp32", "tf32", "bf16" or
     "fp16", None for the module as it is. With `machine` ("h200x4") the profile that ships with deepplan is used
-    instead of this machine, and nothing is measured; `model` is a zoo name then, and `devices` are indices. A file or
+    instead of this machine, and nothing is measured; `model` is a zoo name then, and `devices` are indices from 0, its
+    target. A file or
     folder that may run code, or calls operators of other libraries, is refused without `trust`.
 
     Raises DeepPlanError: UnknownNameError, InvalidInputError, ExportError, DeviceError or OutOfMemoryError.

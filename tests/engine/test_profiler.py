@@ -117,7 +117,8 @@ def test_progress_only_rises_and_ends_at_all(profile_on: ProfileOn, devices: tup
 def test_a_profile_says_what_it_is_of(profile_on: ProfileOn, tmp_path: Path) -> None:
     profile, _ = profile_on("host:2", "host:0", "host:1")
     assert (profile.model, profile.dtype, profile.batch_size) == ("Wide", "", 1)
-    assert (profile.machine, profile.torch) == (f"host-{LINK_GBPS:g}gbps", str(torch.__version__))
+    assert profile.machine.startswith(f"host-{LINK_GBPS:g}gbps-")
+    assert profile.torch == str(torch.__version__)
     assert profile.devices == ("host:2", "host:0", "host:1")
     assert profile.warm_ms is not None and profile.warm_ms > 0
     profile.save(tmp_path / "profile.json")
