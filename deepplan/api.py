@@ -41,8 +41,7 @@ def plan(
     or names ("cuda:1", "host:0"), the target first; the others lend their links. `dtype` is "fp32", "tf32", "bf16" or
     "fp16", None for the module as it is. With `machine` ("h200x4") the profile that ships with deepplan is used
     instead of this machine, and nothing is measured; `model` is a zoo name then, and `devices` are indices from 0, its
-    target. A file or
-    folder that may run code, or calls operators of other libraries, is refused without `trust`.
+    target. A file or folder that may run code, or calls operators of other libraries, is refused without `trust`.
 
     Raises DeepPlanError: UnknownNameError, InvalidInputError, ExportError, DeviceError or OutOfMemoryError.
     """
