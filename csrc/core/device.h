@@ -32,7 +32,8 @@ class Stream {
   // Work given after this starts only when the point last recorded in `event` was reached. The event may belong to
   // another device of the same backend. No-op when it was never recorded: record first, then wait.
   virtual void wait(const Event& event) = 0;
-  // Puts `event`, which must belong to this stream's device, behind all work given so far.
+  // Puts `event`, which must belong to this stream's device, behind all work given so far. While the stream is being
+  // captured, a timed event becomes part of the graph and carries the time of each launch.
   virtual void record(Event& event) = 0;
   // Blocks the calling thread until all work given so far is done.
   virtual void synchronize() = 0;
@@ -48,6 +49,15 @@ class DeviceMemory {
   virtual char* data() const = 0;
   virtual std::size_t size_bytes() const = 0;
   virtual DeviceId device() const = 0;
+};
+
+// Work of one or more devices that was captured once and is launched whole, by one call. Launches of one graph must not
+// overlap: order them on one stream, or with events.
+class LaunchGraph {
+ public:
+  virtual ~LaunchGraph() = default;
+  // Starts when the work given to `stream` before is done; work given to it afterwards waits for all of the graph.
+  virtual void launch(Stream& stream) = 0;
 };
 
 struct MemoryInfo {
@@ -99,6 +109,10 @@ class Device {
   // Waits on the calling thread as long as reading so many bytes in place takes on this device's link. CUDA: no-op, the
   // hardware charges. Host: one latency plus the bytes, out of the budget that copies use. 0 bytes is a no-op.
   virtual void charge_in_place_read(std::size_t bytes) = 0;
+
+  // Makes captured work ready to be launched on this device's streams. CUDA: `captured` is a cudaGraph_t, which stays
+  // the caller's and is not needed afterwards. InvalidArgument on a host device, whose work cannot be captured.
+  virtual std::unique_ptr<LaunchGraph> instantiate(void* captured) = 0;
 
   virtual PeerLink peer_link(const Device& peer) const = 0;
   bool can_access_peer(const Device& peer) const { return peer_link(peer).access; }

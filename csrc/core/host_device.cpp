@@ -134,6 +134,10 @@ void HostDevice::charge_in_place_read(std::size_t bytes) {
   if (bytes > 0) from_host_->move(bytes, HostLink::Clock::now(), [](std::size_t, std::size_t) {});
 }
 
+std::unique_ptr<LaunchGraph> HostDevice::instantiate(void*) {
+  throw InvalidArgument(to_string(id_) + " launches work call by call: nothing of it can be captured");
+}
+
 PeerLink HostDevice::peer_link(const Device& peer) const {
   return {.access = peer.id().backend == Backend::Host, .native_atomics = false, .performance_rank = 0};
 }

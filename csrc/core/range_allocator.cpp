@@ -29,11 +29,24 @@ std::optional<std::size_t> RangeAllocator::allocate(std::size_t bytes) {
   const auto fit = free_by_size_.lower_bound({*length, 0});
   if (fit == free_by_size_.end()) return std::nullopt;
   const auto [free_length, offset] = *fit;
-  erase_free(offset, free_length);
-  if (free_length > *length) insert_free(offset + *length, free_length - *length);
-  live_.emplace(offset, *length);
-  used_bytes_ += *length;
+  take(offset, free_length, offset, *length);
   return offset;
+}
+
+bool RangeAllocator::allocate_at(std::size_t offset, std::size_t bytes) {
+  if (offset % alignment_bytes_ != 0) {
+    throw InvalidArgument("offset " + std::to_string(offset) + " is no multiple of the alignment, " +
+                          std::to_string(alignment_bytes_));
+  }
+  const auto length = rounded(bytes);
+  auto around = free_.upper_bound(offset);
+  if (!length || around == free_.begin()) return false;
+  --around;
+  const auto [free_offset, free_length] = *around;
+  const std::size_t before = offset - free_offset;
+  if (before >= free_length || free_length - before < *length) return false;
+  take(free_offset, free_length, offset, *length);
+  return true;
 }
 
 void RangeAllocator::release(std::size_t offset) {
@@ -75,6 +88,15 @@ std::size_t RangeAllocator::range_bytes(std::size_t offset) const {
   const auto range = live_.find(offset);
   if (range == live_.end()) throw InvalidArgument("no live range begins at offset " + std::to_string(offset));
   return range->second;
+}
+
+void RangeAllocator::take(std::size_t free_offset, std::size_t free_length, std::size_t offset, std::size_t length) {
+  const std::size_t end = offset + length, free_end = free_offset + free_length;
+  erase_free(free_offset, free_length);
+  if (offset > free_offset) insert_free(free_offset, offset - free_offset);
+  if (free_end > end) insert_free(end, free_end - end);
+  live_.emplace(offset, length);
+  used_bytes_ += length;
 }
 
 void RangeAllocator::insert_free(std::size_t offset, std::size_t length) {

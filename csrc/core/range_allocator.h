@@ -19,6 +19,9 @@ class RangeAllocator {
 
   // The offset of a new range, or nothing when no free range is long enough.
   std::optional<std::size_t> allocate(std::size_t bytes);
+  // The range [offset, offset + bytes), if all of it is free; `offset` must be a multiple of the alignment
+  // (InvalidArgument otherwise). Returns whether it was taken.
+  bool allocate_at(std::size_t offset, std::size_t bytes);
   // Gives a range back. InvalidArgument when none begins at `offset` (given back twice).
   void release(std::size_t offset);
 
@@ -34,6 +37,8 @@ class RangeAllocator {
  private:
   // Nothing when it is more than there is at all.
   std::optional<std::size_t> rounded(std::size_t bytes) const;
+  // Takes [offset, offset + length) out of the free range that holds it.
+  void take(std::size_t free_offset, std::size_t free_length, std::size_t offset, std::size_t length);
   void insert_free(std::size_t offset, std::size_t length);
   void erase_free(std::size_t offset, std::size_t length);
 

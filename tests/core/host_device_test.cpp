@@ -114,5 +114,7 @@ TEST(HostDevices, RefuseSettingsWithoutMeaning) {
   EXPECT_EQ(host_device_settings().count, 4);
 }
 
+TEST(HostDevice, HasNoGraphs) { EXPECT_THROW(open_device({Backend::Host, 0})->instantiate(nullptr), InvalidArgument); }
+
 }  // namespace
 }  // namespace deepplan

@@ -106,5 +106,53 @@ TEST(RangeAllocator, AgreesWithABitmapOverRandomUse) {
   }
 }
 
+TEST(RangeAllocator, TakesAGivenPlaceWhereAllOfItIsFree) {
+  RangeAllocator ranges(8 * 512);
+  EXPECT_TRUE(ranges.allocate_at(2 * 512, 600));  // two units from the third on
+  EXPECT_EQ(ranges.range_bytes(2 * 512), 2 * 512);
+  EXPECT_FALSE(ranges.allocate_at(512, 2 * 512));
+  EXPECT_FALSE(ranges.allocate_at(3 * 512, 1));
+  EXPECT_FALSE(ranges.allocate_at(7 * 512, 2 * 512));
+  EXPECT_FALSE(ranges.allocate_at(8 * 512, 1));
+  EXPECT_TRUE(ranges.allocate_at(512, 512));
+  EXPECT_TRUE(ranges.allocate_at(0, 512));
+  EXPECT_TRUE(ranges.allocate_at(4 * 512, 4 * 512));
+  EXPECT_EQ(ranges.largest_free_bytes(), 0);
+  ranges.release(2 * 512);
+  EXPECT_TRUE(ranges.allocate_at(2 * 512, 2 * 512));
+  EXPECT_THROW(ranges.allocate_at(100, 1), InvalidArgument);
+}
+
+// Against a plain list of which units are taken.
+TEST(RangeAllocator, TakesRandomPlacesAsAListOfUnitsWould) {
+  constexpr std::size_t kUnits = 40;
+  std::mt19937 random(5);
+  for (int round = 0; round < 50; ++round) {
+    RangeAllocator ranges(kUnits * 512);
+    std::vector<bool> taken(kUnits, false);
+    std::vector<std::pair<std::size_t, std::size_t>> live;
+    for (int step = 0; step < 200; ++step) {
+      if (!live.empty() && random() % 3 == 0) {
+        const std::size_t which = random() % live.size();
+        const auto [begin, count] = live[which];
+        ranges.release(begin * 512);
+        std::fill_n(taken.begin() + static_cast<std::ptrdiff_t>(begin), count, false);
+        live.erase(live.begin() + static_cast<std::ptrdiff_t>(which));
+        continue;
+      }
+      const std::size_t begin = random() % kUnits, count = 1 + random() % 6;
+      const bool fits =
+          begin + count <= kUnits &&
+          std::none_of(taken.begin() + static_cast<std::ptrdiff_t>(begin),
+                       taken.begin() + static_cast<std::ptrdiff_t>(begin + count), [](bool t) { return t; });
+      ASSERT_EQ(ranges.allocate_at(begin * 512, count * 512), fits);
+      if (!fits) continue;
+      std::fill_n(taken.begin() + static_cast<std::ptrdiff_t>(begin), count, true);
+      live.emplace_back(begin, count);
+    }
+    ASSERT_EQ(ranges.used_bytes(), 512 * static_cast<std::size_t>(std::count(taken.begin(), taken.end(), true)));
+  }
+}
+
 }  // namespace
 }  // namespace deepplan

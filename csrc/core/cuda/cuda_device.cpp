@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/cuda/cuda_check.h"
+#include "core/cuda/cuda_graph.h"
 #include "core/cuda/cuda_stream.h"
 #include "core/error.h"
 
@@ -94,6 +95,10 @@ class CudaDevice final : public Device {
     return address;
   }
   void charge_in_place_read(std::size_t) override {}
+
+  std::unique_ptr<LaunchGraph> instantiate(void* captured) override {
+    return std::make_unique<CudaGraph>(id_.index, static_cast<cudaGraph_t>(captured));
+  }
 
   PeerLink peer_link(const Device& peer) const override;
   void enable_peer_access(Device& peer) override;

@@ -76,7 +76,16 @@ void CudaStream::record(Event& event) {
                           to_string(cuda.device()));
   }
   const auto guard = current_for_default_stream();
-  check_cuda(cudaEventRecord(cuda.handle(), handle_), "cudaEventRecord");
+  // Captured like any other, an event only orders work: it has no time, and nobody outside the graph can ask for it.
+  const bool becomes_node = cuda.kind() == EventKind::Timed && is_captured();
+  check_cuda(cudaEventRecordWithFlags(cuda.handle(), handle_, becomes_node ? cudaEventRecordExternal : 0),
+             "cudaEventRecordWithFlags");
+}
+
+bool CudaStream::is_captured() const {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(handle_, &status), "cudaStreamIsCapturing");
+  return status == cudaStreamCaptureStatusActive;
 }
 
 void CudaStream::synchronize() {

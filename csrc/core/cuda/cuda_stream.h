@@ -16,6 +16,7 @@ class CudaEvent final : public Event {
   bool query() const override;
   void synchronize() const override;
   double elapsed_ms_since(const Event& earlier) const override;
+  EventKind kind() const { return kind_; }
   cudaEvent_t handle() const { return handle_.get(); }
 
  private:
@@ -44,6 +45,8 @@ class CudaStream final : public Stream {
   CudaDeviceGuard current_for_default_stream() const;
 
  private:
+  bool is_captured() const;
+
   struct Destroy {
     void operator()(cudaStream_t stream) const noexcept { (void)cudaStreamDestroy(stream); }
   };
