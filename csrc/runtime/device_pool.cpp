@@ -24,6 +24,12 @@ struct Segment {
   std::unique_ptr<DeviceMemory> memory;
   RangeAllocator ranges;
   std::vector<Use> uses;
+  std::shared_ptr<const void> holders = std::make_shared<char>();  // copied by whoever needs the address again
+
+  bool is_held() const { return holders.use_count() > 1; }
+  bool contains(const char* address) const {
+    return address >= memory->data() && address < memory->data() + memory->size_bytes();
+  }
 
   void forget_finished_uses() {
     std::erase_if(uses, [](const Use& use) { return use.event->query(); });
@@ -38,6 +44,7 @@ struct DevicePoolState {
   std::mutex mutex;
   std::shared_ptr<Device> device;
   std::size_t budget_bytes = 0;
+  std::size_t charged_bytes = 0;
   std::size_t segment_bytes = 0;
   std::list<Segment> segments;  // a list: blocks keep the address of theirs
 
@@ -55,23 +62,29 @@ struct DevicePoolState {
 
   // Null when budget or device have no room for it.
   Segment* add_segment(std::size_t needed) {
-    const std::size_t reserved = reserved_bytes();
+    const std::size_t taken = reserved_bytes() + charged_bytes;
     const std::size_t room =
-        budget_bytes == 0 ? std::numeric_limits<std::size_t>::max() : budget_bytes - std::min(budget_bytes, reserved);
+        budget_bytes == 0 ? std::numeric_limits<std::size_t>::max() : budget_bytes - std::min(budget_bytes, taken);
     if (needed > room) return nullptr;
     const std::size_t units = (needed - 1) / segment_bytes + 1;
     try {
       auto memory = device->allocate(std::min(units * segment_bytes, room));
       const std::size_t size = memory->size_bytes();
-      return &segments.emplace_back(Segment{std::move(memory), RangeAllocator(size), {}});
+      return &segments.emplace_back(Segment{.memory = std::move(memory), .ranges = RangeAllocator(size), .uses = {}});
     } catch (const OutOfMemory&) {
       return nullptr;
     }
   }
 
-  void trim() {
+  Segment* segment_around(const char* address) {
+    const auto found = std::find_if(segments.begin(), segments.end(),
+                                    [&](const Segment& segment) { return segment.contains(address); });
+    return found == segments.end() ? nullptr : &*found;
+  }
+
+  void trim(bool even_held) {
     for (auto segment = segments.begin(); segment != segments.end();) {
-      if (!segment->ranges.empty()) {
+      if (!segment->ranges.empty() || (segment->is_held() && !even_held)) {
         ++segment;
         continue;
       }
@@ -82,7 +95,8 @@ struct DevicePoolState {
 
   [[noreturn]] void refuse(std::size_t bytes) const {
     throw OutOfMemory("not enough memory on " + to_string(device->id()) + " for " + format_bytes(bytes) + ": " +
-                      format_bytes(used_bytes()) + " used of " + format_bytes(reserved_bytes()) + " reserved, budget " +
+                      format_bytes(used_bytes()) + " used of " + format_bytes(reserved_bytes()) + " reserved, " +
+                      format_bytes(charged_bytes) + " taken by captured graphs, budget " +
                       (budget_bytes == 0 ? "unlimited" : format_bytes(budget_bytes)) + ", " +
                       format_bytes(device->memory_info().free_bytes) + " free on the device");
   }
@@ -148,8 +162,9 @@ DeviceBlock DevicePool::allocate(std::size_t bytes) {
   const std::size_t needed = (std::max<std::size_t>(bytes, 1) + unit - 1) / unit * unit;
   Segment* segment = best_segment(state_->segments, bytes);
   if (segment == nullptr) segment = state_->add_segment(needed);
-  if (segment == nullptr) {
-    state_->trim();
+  for (const bool even_held : {false, true}) {
+    if (segment != nullptr) break;
+    state_->trim(even_held);
     segment = state_->add_segment(needed);
   }
   if (segment == nullptr) state_->refuse(bytes);
@@ -157,9 +172,30 @@ DeviceBlock DevicePool::allocate(std::size_t bytes) {
   return DeviceBlock(std::make_unique<DeviceBlock::Range>(state_, *segment, bytes, offset));
 }
 
-void DevicePool::trim() {
+std::optional<DeviceBlock> DevicePool::allocate_at(const char* address, std::size_t bytes) {
   const std::lock_guard lock(state_->mutex);
-  state_->trim();
+  Segment* const segment = state_->segment_around(address);
+  if (segment == nullptr) return std::nullopt;
+  segment->forget_finished_uses();
+  const auto offset = static_cast<std::size_t>(address - segment->memory->data());
+  if (!segment->ranges.allocate_at(offset, bytes)) return std::nullopt;
+  return DeviceBlock(std::make_unique<DeviceBlock::Range>(state_, *segment, bytes, offset));
+}
+
+std::shared_ptr<const void> DevicePool::hold(const char* address) {
+  const std::lock_guard lock(state_->mutex);
+  const Segment* const segment = state_->segment_around(address);
+  return segment == nullptr ? nullptr : segment->holders;
+}
+
+void DevicePool::trim(bool even_held) {
+  const std::lock_guard lock(state_->mutex);
+  state_->trim(even_held);
+}
+
+void DevicePool::charge(std::ptrdiff_t bytes) {
+  const std::lock_guard lock(state_->mutex);
+  state_->charged_bytes += static_cast<std::size_t>(bytes);
 }
 
 void DevicePool::set_budget(std::size_t budget_bytes) {
@@ -172,6 +208,7 @@ DevicePoolStats DevicePool::stats() const {
   return {.reserved_bytes = state_->reserved_bytes(),
           .used_bytes = state_->used_bytes(),
           .budget_bytes = state_->budget_bytes,
+          .charged_bytes = state_->charged_bytes,
           .segments = state_->segments.size()};
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/device.h"
@@ -12,6 +13,7 @@ struct DevicePoolStats {
   std::size_t reserved_bytes = 0;  // taken from the device
   std::size_t used_bytes = 0;      // in live blocks, rounding included
   std::size_t budget_bytes = 0;    // 0: unlimited
+  std::size_t charged_bytes = 0;   // of the budget, taken by others
   std::size_t segments = 0;
 };
 
@@ -55,8 +57,18 @@ class DevicePool {
   // budget or the device has no room, empty segments are returned to the device first. OutOfMemory with asked, used,
   // reserved, budget and what the device has free. Never waits for work unless it returns segments.
   DeviceBlock allocate(std::size_t bytes);
-  // Returns the segments without a live block to the device, after waiting for their last uses.
-  void trim();
+  // The same at this very address, for work that was captured with it; nothing unless all of the range is free. Makes
+  // no segment.
+  std::optional<DeviceBlock> allocate_at(const char* address, std::size_t bytes);
+  // While the result lives, the segment around `address` is kept, though it be empty: it is returned to the device only
+  // when an allocation fails otherwise. Null for an address that is not the pool's.
+  std::shared_ptr<const void> hold(const char* address);
+  // Returns the segments without a live block to the device, after waiting for their last uses; those that are held
+  // only if asked to.
+  void trim(bool even_held = false);
+  // Counts `bytes` of the device's memory that others use for this pool's models (captured graphs and what they run in)
+  // against the budget; negative when they are given back.
+  void charge(std::ptrdiff_t bytes);
   // From now on; what is reserved above it stays until it is free and trimmed. 0: unlimited.
   void set_budget(std::size_t budget_bytes);
   DevicePoolStats stats() const;

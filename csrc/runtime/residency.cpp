@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 
@@ -57,6 +58,19 @@ struct ResidencyState {
                  (entry.in_use ? ", in use)" : ", pinned)");
     }
     throw OutOfMemory("no room for model " + model + " of " + format_bytes(bytes) + ": " + reason + staying);
+  }
+
+  // The range at `home`, cleared of models that may go; nothing where one of them has to stay.
+  std::optional<DeviceBlock> make_room_at(const char* home, std::size_t bytes) {
+    std::vector<Position> in_the_way;
+    for (auto model = models.begin(); model != models.end(); ++model) {
+      const char* const data = model->second.block.data();
+      if (data >= home + bytes || home >= data + model->second.bytes) continue;
+      if (!model->second.evictable()) return std::nullopt;
+      in_the_way.push_back(model);
+    }
+    for (const Position model : in_the_way) drop(model);
+    return pool.allocate_at(home, bytes);
   }
 
   DeviceBlock make_room(const std::string& model, std::size_t bytes) {
@@ -131,7 +145,7 @@ void ResidencyLease::set_last_use(std::shared_ptr<Event> event) {
 
 Residency::Residency(DevicePool pool) : state_(std::make_shared<ResidencyState>(std::move(pool))) {}
 
-ResidencyLease Residency::acquire(const std::string& model, std::size_t bytes) {
+ResidencyLease Residency::acquire(const std::string& model, std::size_t bytes, const char* home) {
   const std::lock_guard lock(state_->mutex);
   auto found = state_->models.find(model);
   if (found != state_->models.end()) {
@@ -142,9 +156,10 @@ ResidencyLease Residency::acquire(const std::string& model, std::size_t bytes) {
     }
   }
   if (found == state_->models.end()) {
-    DeviceBlock block = state_->make_room(model, bytes);
+    std::optional<DeviceBlock> block = home == nullptr ? std::nullopt : state_->make_room_at(home, bytes);
+    if (!block) block = state_->make_room(model, bytes);
     found = state_->models.try_emplace(model).first;
-    found->second.block = std::move(block);
+    found->second.block = std::move(*block);
     found->second.bytes = bytes;
   }
   return ResidencyLease(std::make_unique<ResidencyLease::Hold>(state_, found));

@@ -55,7 +55,9 @@ class Residency {
   // The model's memory, its old one when it is resident with the same size. To make room, models that are neither
   // leased nor pinned are evicted, least recently used first. OutOfMemory, naming what stays and why, when that is not
   // enough; nothing has been evicted then if it could be known beforehand.
-  ResidencyLease acquire(const std::string& model, std::size_t bytes);
+  // A model that comes in gets the memory at `home` if it can be had: models that may be evicted are, wherever they
+  // stand in the order of use, because work was captured with this address. Otherwise any memory; the caller looks.
+  ResidencyLease acquire(const std::string& model, std::size_t bytes, const char* home = nullptr);
   // Forgets the device copy: no copy and no waiting, the memory is used again behind its last use. False when the model
   // was not resident; InvalidArgument while it is leased.
   bool evict(const std::string& model);

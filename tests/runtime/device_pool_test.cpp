@@ -162,5 +162,51 @@ TEST(DevicePool, IsThreadSafe) {
   }
 }
 
+TEST_P(DevicePoolTest, GivesAnAddressAgainWhileItIsFree) {
+  DevicePool pool(open());
+  char* first = nullptr;
+  {
+    const DeviceBlock block = pool.allocate(kMiB);
+    first = block.data();
+    EXPECT_FALSE(pool.allocate_at(first, kMiB));
+  }
+  const auto again = pool.allocate_at(first + 4096, kMiB / 2);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->data(), first + 4096);
+  EXPECT_FALSE(pool.allocate_at(first, kMiB));
+  EXPECT_TRUE(pool.allocate_at(first, 4096));
+  EXPECT_FALSE(pool.allocate_at(nullptr, 1));
+}
+
+TEST_P(DevicePoolTest, KeepsAHeldAddressUntilThereIsNoOtherWay) {
+  DevicePool pool(open(), 4 * kMiB);
+  char* const first = pool.allocate(2 * kMiB).data();
+  std::shared_ptr<const void> hold = pool.hold(first);
+  pool.trim();
+  EXPECT_EQ(pool.stats().reserved_bytes, 2 * kMiB);
+  EXPECT_TRUE(pool.allocate_at(first, 2 * kMiB));
+  EXPECT_EQ(pool.hold(first - 1), nullptr);
+  const DeviceBlock all = pool.allocate(4 * kMiB);  // the budget has room for nothing else
+  EXPECT_EQ(all.size_bytes(), 4 * kMiB);
+  hold.reset();
+}
+
+TEST_P(DevicePoolTest, HoldsNoLongerThanAsked) {
+  DevicePool pool(open());
+  pool.hold(pool.allocate(kMiB).data());
+  pool.trim();
+  EXPECT_EQ(pool.stats().reserved_bytes, 0);
+}
+
+TEST_P(DevicePoolTest, CountsWhatOthersTakeOfTheBudget) {
+  DevicePool pool(open(), 4 * kMiB);
+  pool.charge(3 * kMiB);
+  EXPECT_EQ(pool.stats().charged_bytes, 3 * kMiB);
+  EXPECT_THROW(pool.allocate(2 * kMiB), OutOfMemory);
+  EXPECT_NO_THROW(pool.allocate(kMiB));
+  pool.charge(-static_cast<std::ptrdiff_t>(3 * kMiB));
+  EXPECT_NO_THROW(pool.allocate(4 * kMiB));
+}
+
 }  // namespace
 }  // namespace deepplan

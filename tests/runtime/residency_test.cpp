@@ -164,5 +164,39 @@ TEST_F(ResidencyTest, IsThreadSafe) {
   }
 }
 
+TEST_F(ResidencyTest, AModelComesBackToItsHome) {
+  load("a");
+  load("b");
+  const char* const home = residency.acquire("a", 2 * kMiB).data();
+  residency.evict("a");
+  load("c", 2 * kMiB);
+  residency.touch("b");
+  ASSERT_EQ(residency.acquire("c", 2 * kMiB).data(), home);
+  residency.touch("c");
+  // "b" was used longer ago, and there is free memory, too; but "c" lies where "a" has to be.
+  EXPECT_EQ(residency.acquire("a", 2 * kMiB, home).data(), home);
+  EXPECT_FALSE(residency.contains("c"));
+  EXPECT_TRUE(residency.contains("b"));
+}
+
+TEST_F(ResidencyTest, AModelWhoseHomeIsInUseLiesElsewhere) {
+  const ResidencyLease leased = residency.acquire("leased", 2 * kMiB);
+  const ResidencyLease other = residency.acquire("other", 2 * kMiB, leased.data());
+  EXPECT_NE(other.data(), leased.data());
+  load("pinned");
+  residency.pin("pinned", true);
+  const char* const home = residency.acquire("pinned", 2 * kMiB).data();
+  EXPECT_NE(residency.acquire("last", 2 * kMiB, home).data(), home);
+  EXPECT_TRUE(residency.contains("pinned"));
+}
+
+TEST_F(ResidencyTest, AHomeThatIsGoneIsNoHome) {
+  load("a");
+  const char* const home = residency.acquire("a", 2 * kMiB).data();
+  residency.evict("a");
+  pool.trim();
+  EXPECT_NE(residency.acquire("a", 2 * kMiB, home).data(), nullptr);
+}
+
 }  // namespace
 }  // namespace deepplan
