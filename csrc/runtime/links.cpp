@@ -13,6 +13,7 @@ struct Links::Slot {
   std::unique_ptr<DeviceMemory> memory;
   std::unique_ptr<Event> loaded;     // host bytes are in the slot
   std::unique_ptr<Event> forwarded;  // and on in the target: the slot is free
+  bool used = false;                 // `forwarded` was recorded
 };
 
 struct Links::Link {
@@ -44,6 +45,7 @@ Links::Links(std::shared_ptr<Device> target, std::vector<std::shared_ptr<Device>
   auto own = std::make_unique<Link>();
   own->device = target_;
   own->load = target_->create_stream();
+  idle_ = target_->create_stream();
   links_.push_back(std::move(own));
   for (auto& helper : helpers) {
     if (!seen.insert(helper->id()).second) {
@@ -52,7 +54,9 @@ Links::Links(std::shared_ptr<Device> target, std::vector<std::shared_ptr<Device>
     helper->enable_peer_access(*target_);
     auto link = std::make_unique<Link>();
     for (int slot = 0; slot < options_.slots; ++slot) {
-      link->ring.push_back({helper->allocate(options_.slot_bytes), helper->create_event(), helper->create_event()});
+      link->ring.push_back({.memory = helper->allocate(options_.slot_bytes),
+                            .loaded = helper->create_event(),
+                            .forwarded = helper->create_event()});
     }
     link->load = helper->create_stream();
     link->hop = helper->create_stream();
@@ -63,7 +67,7 @@ Links::Links(std::shared_ptr<Device> target, std::vector<std::shared_ptr<Device>
 
 Links::~Links() {
   for (const auto& link : links_) {
-    for (Stream* stream : {link->load.get(), link->hop.get()}) {
+    for (Stream* stream : {link->load.get(), link->hop.get(), idle_.get()}) {
       try {
         if (stream != nullptr) stream->synchronize();
       } catch (const Error&) {
@@ -82,6 +86,12 @@ Stream& Links::write_stream(int link) const {
   return way.hop ? *way.hop : *way.load;
 }
 
+void Links::forget_sent() {
+  for (const auto& link : links_) {
+    for (Slot& slot : link->ring) slot.used = false;
+  }
+}
+
 void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t bytes) {
   Link& way = *links_.at(static_cast<std::size_t>(link));
   if (!way.hop) {
@@ -95,12 +105,13 @@ void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t
   if (bytes == 0) return;
   Slot& slot = way.ring[way.next_slot];
   way.next_slot = (way.next_slot + 1) % way.ring.size();
-  way.load->wait(*slot.forwarded);
+  if (slot.used) way.load->wait(*slot.forwarded);
   way.device->copy_from_host(slot.memory->data(), pinned_src, bytes, *way.load);
   way.load->record(*slot.loaded);
   way.hop->wait(*slot.loaded);
   way.device->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.hop);
   way.hop->record(*slot.forwarded);
+  slot.used = true;
 }
 
 }  // namespace deepplan

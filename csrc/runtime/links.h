@@ -38,6 +38,13 @@ class Links {
   // The stream on which this link writes into the target: the load stream of link 0, a helper's hop stream.
   Stream& write_stream(int link) const;
 
+  // Link 0's stream for copies that nobody waits for yet.
+  Stream& idle_stream() const { return *idle_; }
+
+  // The staging buffers count as free from now on. Whoever calls this orders the load streams behind all that was sent
+  // before: needed where a capture begins or ends, since captured work cannot wait for other work, nor the reverse.
+  void forget_sent();
+
   // Puts one copy of host memory into the target on the way. At most slot_bytes on a helper. Arrived when the write
   // stream's work is done; order on one link is the order of the calls.
   void send(int link, char* target_dst, const char* pinned_src, std::size_t bytes);
@@ -48,6 +55,7 @@ class Links {
   std::shared_ptr<Device> target_;
   LinksOptions options_;
   std::vector<std::unique_ptr<Link>> links_;
+  std::unique_ptr<Stream> idle_;
 };
 
 }  // namespace deepplan

@@ -1,14 +1,19 @@
 #include "runtime/loader.h"
 
-#include <set>
+#include <algorithm>
 #include <string>
 
 #include "core/error.h"
 
 namespace deepplan {
+namespace {
+
+constexpr std::size_t kPromotedPieceBytes = std::size_t{4} << 20;
+
+}  // namespace
 
 Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& plan)
-    : links_(&links), weights_(&weights) {
+    : links_(&links), weights_(&weights), used_(static_cast<std::size_t>(links.count())), joined_(used_.size()) {
   const std::vector<Extent>& extents = weights.layout().groups;
   if (plan.route.size() != extents.size()) {
     throw InvalidArgument("a plan of " + std::to_string(plan.route.size()) + " groups for weights laid out in " +
@@ -23,6 +28,12 @@ Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& pl
     Group& added = groups_.emplace_back();
     added.link = link;
     added.ready = links.device(link).create_event();
+    used_[static_cast<std::size_t>(link)] = true;
+  }
+  for (int link = 0; link < links.count(); ++link) {
+    if (used_[static_cast<std::size_t>(link)]) {
+      joined_[static_cast<std::size_t>(link)] = links.device(link).create_event();
+    }
   }
   pieces_ = order_pieces(extents, plan.route, links.count(), links.slot_bytes());
 }
@@ -43,14 +54,13 @@ void Loader::begin(char* device_base, std::span<const std::shared_ptr<Event>> af
   begun_ = true;
   timing_ = timed_;
   next_ = 0;
-  std::set<int> used;
-  for (Group& group : groups_) {
-    group.issued = false;
-    used.insert(group.link);
-  }
-  for (const int link : used) {
+  for (Group& group : groups_) group.issued = false;
+  for (int link = 0; link < links_->count(); ++link) {
+    if (!used_[static_cast<std::size_t>(link)]) continue;
     for (const auto& event : after) {
-      if (event) links_->write_stream(link).wait(*event);
+      if (!event) continue;
+      links_->load_stream(link).wait(*event);
+      if (link > 0) links_->write_stream(link).wait(*event);
     }
   }
   if (timing_) make_timed_events();
@@ -73,8 +83,37 @@ const Event& Loader::require(int group) {
   return *wanted.ready;
 }
 
+void Loader::join(Stream& stream) {
+  for (int link = 0; link < links_->count(); ++link) {
+    const auto index = static_cast<std::size_t>(link);
+    if (!used_[index]) continue;
+    links_->write_stream(link).record(*joined_[index]);
+    stream.wait(*joined_[index]);
+    if (!timing_ || link == 0) continue;
+    const auto clock_done = links_->target().create_event();
+    clock_stream(link).record(*clock_done);
+    stream.wait(*clock_done);
+  }
+}
+
+std::shared_ptr<Event> Loader::promote(char* device_base, std::shared_ptr<Event> cold_start) {
+  const WeightLayout& layout = weights_->layout();
+  if (layout.resident_bytes == layout.loaded_bytes) return cold_start;
+  Stream& stream = links_->idle_stream();
+  stream.wait(*cold_start);
+  // In pieces, so that a cold start's copies get between them.
+  for (std::size_t begin = layout.loaded_bytes; begin < layout.resident_bytes; begin += kPromotedPieceBytes) {
+    const std::size_t bytes = std::min(kPromotedPieceBytes, layout.resident_bytes - begin);
+    links_->target().copy_from_host(device_base + begin, weights_->data() + begin, bytes, stream);
+  }
+  std::shared_ptr<Event> promoted = links_->target().create_event();
+  stream.record(*promoted);
+  return promoted;
+}
+
 void Loader::synchronize() {
   for (int link = 0; link < links_->count(); ++link) links_->write_stream(link).synchronize();
+  links_->idle_stream().synchronize();
 }
 
 void Loader::issue_piece(const Piece& piece) {
@@ -97,6 +136,12 @@ void Loader::issue_piece(const Piece& piece) {
 }
 
 void Loader::set_timed(bool timed) { timed_ = timed; }
+
+void Loader::launched(bool timed) {
+  begun_ = true;
+  timing_ = timed;
+  next_ = pieces_.size();
+}
 
 void Loader::make_timed_events() {
   if (!clock_streams_.empty()) return;

@@ -8,13 +8,11 @@ class Packer {
  public:
   Packer(const ModelWeights& weights, WeightLayout& layout) : weights_(weights), layout_(layout) {}
 
-  void put(std::size_t layer, bool loaded) {
-    for (const int tensor : weights_.layer_tensors[layer]) {
-      const auto index = static_cast<std::size_t>(tensor);
-      layout_.tensor_offset[index] = end_;
-      layout_.tensor_loaded[index] = loaded;
-      end_ += aligned(weights_.tensor_bytes[index]);
-    }
+  void put(int tensor, bool resident) {
+    const auto index = static_cast<std::size_t>(tensor);
+    layout_.tensor_offset[index] = end_;
+    layout_.tensor_resident[index] = resident;
+    end_ += aligned(weights_.tensor_bytes[index]);
   }
   std::size_t end() const { return end_; }
 
@@ -29,24 +27,30 @@ class Packer {
 
 }  // namespace
 
-WeightLayout lay_out(const ModelWeights& weights, const ExecutionPlan& plan) {
+WeightLayout lay_out(const ModelWeights& weights, const ExecutionPlan& plan, const std::vector<bool>& promotable) {
   WeightLayout layout;
   layout.tensor_offset.resize(weights.tensor_bytes.size());
   layout.tensor_bytes = weights.tensor_bytes;
-  layout.tensor_loaded.resize(weights.tensor_bytes.size());
+  layout.tensor_resident.resize(weights.tensor_bytes.size());
   Packer packer(weights, layout);
-  const std::size_t layers = weights.layer_tensors.size();
-  for (std::size_t layer = 0; layer < layers; ++layer) {
-    if (plan.group[layer] < 0) continue;
+  std::vector<int> promoted, staying;
+  for (std::size_t layer = 0; layer < weights.layer_tensors.size(); ++layer) {
+    if (plan.group[layer] < 0) {
+      for (const int tensor : weights.layer_tensors[layer]) {
+        const bool is_promoted = !promotable.empty() && promotable[static_cast<std::size_t>(tensor)];
+        (is_promoted ? promoted : staying).push_back(tensor);
+      }
+      continue;
+    }
     const auto group = static_cast<std::size_t>(plan.group[layer]);
     if (group == layout.groups.size()) layout.groups.push_back({packer.end(), 0});
-    packer.put(layer, true);
+    for (const int tensor : weights.layer_tensors[layer]) packer.put(tensor, /*resident=*/true);
     layout.groups.back().bytes = packer.end() - layout.groups.back().offset;
   }
   layout.loaded_bytes = packer.end();
-  for (std::size_t layer = 0; layer < layers; ++layer) {
-    if (plan.group[layer] < 0) packer.put(layer, false);
-  }
+  for (const int tensor : promoted) packer.put(tensor, /*resident=*/true);
+  layout.resident_bytes = packer.end();
+  for (const int tensor : staying) packer.put(tensor, /*resident=*/false);
   layout.total_bytes = packer.end();
   return layout;
 }

@@ -211,5 +211,57 @@ TEST_P(LoaderTest, LoadsNothingForAModelReadInPlace) {
   EXPECT_EQ(loader.piece_count(), 0);
 }
 
+TEST_P(LoaderTest, PromotesBehindAColdStart) {
+  use_slow_links();
+  const auto links = open_links(1);
+  const ModelWeights model{.tensor_bytes = {kMiB, 9 * kMiB, 512}, .layer_tensors = {{0}, {1}, {2}}};
+  const ExecutionPlan plan{.placement = {Placement::Load, Placement::DirectHostAccess, Placement::DirectHostAccess},
+                           .group = {0, -1, -1},
+                           .route = {0}};
+  const HostWeights weights(process_arena(), lay_out(model, plan, {false, true, false}));
+  write_pattern(weights);
+  ASSERT_EQ(weights.layout().resident_bytes, 10 * kMiB);
+  Loader loader(*links, weights, plan);
+  const auto memory = links->target().allocate(10 * kMiB);
+  const auto stream = links->target().create_stream();
+  fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
+  loader.begin(memory->data());
+  loader.finish();
+  const std::shared_ptr<Event> cold = links->target().create_event();
+  loader.join(*stream);
+  stream->record(*cold);
+  const std::shared_ptr<Event> promoted = loader.promote(memory->data(), cold);
+  EXPECT_NE(promoted, cold);
+  const Extent all{0, weights.layout().resident_bytes};
+  EXPECT_EQ(read_behind(links->target(), *stream, promoted.get(), memory->data(), all),
+            bytes_of(weights.data(), all.bytes));
+}
+
+TEST_P(LoaderTest, HasNothingToPromoteWhereAllIsLoaded) {
+  const auto links = open_links(1);
+  const TwoGroups two;
+  Loader loader(*links, two.weights, two.plan);
+  const std::shared_ptr<Event> cold = links->target().create_event();
+  EXPECT_EQ(loader.promote(nullptr, cold), cold);
+}
+
+TEST_P(LoaderTest, JoinsEverythingThatWasIssued) {
+  use_slow_links();
+  const auto links = open_links(std::min(2, device_count(GetParam())));
+  TwoGroups two;
+  two.plan.route = {0, links->count() - 1};
+  Loader loader(*links, two.weights, two.plan);
+  const auto memory = links->target().allocate(32 * kMiB);
+  fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
+  const auto stream = links->target().create_stream();
+  loader.begin(memory->data());
+  loader.finish();
+  loader.join(*stream);
+  for (std::size_t group = 0; group < 2; ++group) {
+    const Extent& extent = two.weights.layout().groups[group];
+    EXPECT_EQ(read_behind(links->target(), *stream, nullptr, memory->data(), extent), two.group(group));
+  }
+}
+
 }  // namespace
 }  // namespace deepplan

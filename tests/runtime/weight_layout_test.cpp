@@ -18,13 +18,27 @@ TEST(WeightLayout, PutsGroupsFirstAndInPlaceTensorsLast) {
                            .route = {0, 0}};
   const WeightLayout layout = lay_out(weights, plan);
   EXPECT_EQ(layout.tensor_offset, (std::vector<std::size_t>{2048, 512, 0, 1536}));
-  EXPECT_EQ(layout.tensor_loaded, (std::vector{false, true, true, true}));
+  EXPECT_EQ(layout.tensor_resident, (std::vector{false, true, true, true}));
   ASSERT_EQ(layout.groups.size(), 2);
   EXPECT_EQ(layout.groups[0].offset, 0);
   EXPECT_EQ(layout.groups[0].bytes, 1536);
   EXPECT_EQ(layout.groups[1].offset, 1536);
   EXPECT_EQ(layout.groups[1].bytes, 512);
   EXPECT_EQ(layout.loaded_bytes, 2048);
+  EXPECT_EQ(layout.resident_bytes, 2048);
+  EXPECT_EQ(layout.total_bytes, 2560);
+}
+
+TEST(WeightLayout, PutsPromotedTensorsBetweenThem) {
+  const ModelWeights weights{.tensor_bytes = {100, 600, 512, 1}, .layer_tensors = {{0, 1}, {2}, {3}}};
+  const ExecutionPlan plan{.placement = {Placement::DirectHostAccess, Placement::Load, Placement::DirectHostAccess},
+                           .group = {-1, 0, -1},
+                           .route = {0}};
+  const WeightLayout layout = lay_out(weights, plan, {false, true, true, true});
+  EXPECT_EQ(layout.tensor_offset, (std::vector<std::size_t>{2048, 512, 0, 1536}));
+  EXPECT_EQ(layout.tensor_resident, (std::vector{false, true, true, true}));
+  EXPECT_EQ(layout.loaded_bytes, 512);
+  EXPECT_EQ(layout.resident_bytes, 2048);
   EXPECT_EQ(layout.total_bytes, 2560);
 }
 
@@ -33,7 +47,9 @@ TEST(WeightLayout, KeepsItsPromisesForRandomPlans) {
   for (int round = 0; round < 200; ++round) {
     const ModelWeights weights = random_weights(random, random() % 30, 100000);
     const ExecutionPlan plan = random_plan(random, weights, 2);
-    const WeightLayout layout = lay_out(weights, plan);
+    std::vector<bool> promotable(weights.tensor_bytes.size());
+    for (std::size_t i = 0; i < promotable.size(); ++i) promotable[i] = random() % 2 == 0;
+    const WeightLayout layout = lay_out(weights, plan, promotable);
     std::vector<Extent> taken;
     for (std::size_t layer = 0; layer < weights.layer_tensors.size(); ++layer) {
       for (const int tensor : weights.layer_tensors[layer]) {
@@ -42,7 +58,8 @@ TEST(WeightLayout, KeepsItsPromisesForRandomPlans) {
         ASSERT_EQ(extent.offset % kTensorAlignmentBytes, 0);
         ASSERT_LE(extent.end(), layout.total_bytes);
         const int group = plan.group[layer];
-        ASSERT_EQ(layout.tensor_loaded[index], group >= 0);
+        ASSERT_EQ(layout.tensor_resident[index], group >= 0 || promotable[index]);
+        ASSERT_EQ(extent.offset < layout.resident_bytes, layout.tensor_resident[index]);
         if (group >= 0) {
           const Extent& home = layout.groups[static_cast<std::size_t>(group)];
           ASSERT_GE(extent.offset, home.offset);
