@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deepplan.errors import InvalidInputError, MismatchError
+from deepplan.errors import InvalidInputError, MismatchError, UnknownNameError
 from deepplan.planning.search import search
 from deepplan.planning.simulator import simulate
 
@@ -88,12 +88,18 @@ def load(
     devices: Devices | None = None,
     example_inputs: Inputs | None = None,
     release: bool = False,
+    promote: bool = True,
+    launch: str = "graph",
     trust: bool = False,
 ) -> Session:
     """Copies the model's weights into pinned host memory, laid out by `plan`; nothing is on the GPU yet.
 
     `devices` binds the plan's links to these devices (default: those it was made for). `release` frees each parameter
-    of the module as it is copied. An exported folder brings its own plan. `example_inputs` are needed where `plan`
+    of the module as it is copied. With `promote`, layers that the plan leaves in host memory follow onto the GPU after
+    a cold start, but for lookup tables, so that warm calls find them there. `launch="graph"` captures cold and warm
+    calls once, now, so that each is a single launch (for this the model is run a few times and then evicted);
+    `"operators"` does not, and so do models that cannot be captured (`Session.launch_refusal` says why) and host
+    devices. An exported folder brings its own plan. `example_inputs` are needed where `plan`
     comes from a file and the module does not know its inputs.
     Raises MismatchError for a plan that was made for another model, torch or machine, and DeepPlanError otherwise.
     """
@@ -103,6 +109,8 @@ def load(
 
     if plan is not None and not isinstance(plan, Plan):
         raise InvalidInputError(f"plan={plan!r} is no plan; make one with deepplan.plan, or read one with Plan.load")
+    if launch not in ("graph", "operators"):
+        raise UnknownNameError(f"launch={launch!r}; there are graph and operators")
     dtype = plan.dtype or None if plan is not None else None
     batch_size = plan.batch_size if plan is not None else 1
     source = resolve(model, example_inputs, dtype=dtype, batch_size=batch_size, trust=trust, keep=False)
@@ -110,7 +118,7 @@ def load(
         plan = _plan_of_folder(source)
     bound = _devices_for(plan, devices)
     _check_origin(plan, source)
-    return Session(source, plan, bound, release=release)
+    return Session(source, plan, bound, release=release, promote=promote, capture=launch == "graph")
 
 
 def _plan_of_folder(source: Source) -> Plan:

@@ -89,6 +89,9 @@ void bind_devices(py::module_& module) {
       .def("set_budget", [](Target& target, std::size_t bytes) { target.pool.set_budget(bytes); })
       .def(
           "trim", [](Target& target) { target.pool.trim(); }, py::call_guard<py::gil_scoped_release>())
+      .def(
+          "charge", [](Target& target, std::ptrdiff_t bytes) { target.pool.charge(bytes); }, py::arg("bytes"))
+      .def_property_readonly("charged_bytes", [](const Target& target) { return target.pool.stats().charged_bytes; })
       .def("evict_idle", &Target::evict_idle, py::call_guard<py::gil_scoped_release>())
       .def(
           "synchronize", [](Target& target) { target.device->synchronize(); }, py::call_guard<py::gil_scoped_release>())

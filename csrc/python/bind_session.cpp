@@ -50,11 +50,11 @@ void bind_session(py::module_& module) {
   using NoGil = py::call_guard<py::gil_scoped_release>;
   py::class_<Session>(module, "Session")
       .def(py::init([](std::string name, std::shared_ptr<Program> program, std::shared_ptr<SharedLinks> links,
-                       ExecutionPlan plan) {
+                       ExecutionPlan plan, bool promote) {
              return std::make_unique<Session>(std::move(name), std::move(program), std::move(links), process_arena(),
-                                              std::move(plan));
+                                              std::move(plan), promote);
            }),
-           py::arg("name"), py::arg("program"), py::arg("links"), py::arg("plan"), NoGil())
+           py::arg("name"), py::arg("program"), py::arg("links"), py::arg("plan"), py::arg("promote") = true, NoGil())
       .def("storage_bytes", &Session::storage_bytes, py::arg("storage"))
       .def(
           "run",
@@ -69,6 +69,17 @@ void bind_session(py::module_& module) {
             return outputs;
           },
           py::arg("inputs"))
+      .def("prepare_capture", &Session::prepare_capture, NoGil())
+      .def(
+          "capture", [](Session& session, bool cold, bool timed) { session.capture({.cold = cold, .timed = timed}); },
+          py::arg("cold"), py::arg("timed") = false, NoGil())
+      .def(
+          "adopt",
+          [](Session& session, std::uintptr_t graph, bool cold, bool timed) {
+            session.adopt({.cold = cold, .timed = timed}, reinterpret_cast<void*>(graph));
+          },
+          py::arg("graph"), py::arg("cold"), py::arg("timed") = false, NoGil())
+      .def_property_readonly("last_was_captured", py::cpp_function(&Session::last_was_captured, NoGil()))
       .def("evict", &Session::evict, py::arg("poison") = false, NoGil())
       .def("rebind", &Session::rebind, py::arg("plan"), NoGil())
       .def("set_timed", &Session::set_timed, py::arg("timed"), NoGil())
@@ -78,6 +89,7 @@ void bind_session(py::module_& module) {
       // Waits for a run under way, which may itself be waiting for the GIL in a Python operator.
       .def_property_readonly("is_resident", py::cpp_function(&Session::is_resident, NoGil()))
       .def_property_readonly("loaded_bytes", [](const Session& session) { return session.layout().loaded_bytes; })
+      .def_property_readonly("resident_bytes", [](const Session& session) { return session.layout().resident_bytes; })
       .def_property_readonly("total_bytes", [](const Session& session) { return session.layout().total_bytes; });
 }
 

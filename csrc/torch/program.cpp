@@ -167,6 +167,16 @@ void Program::note_reads(PreparedStep& prepared, const Operand& operand, int ind
                             .indices_slot = gathers ? indices_slot : -1});
 }
 
+std::vector<bool> Program::densely_read_storages() const {
+  std::vector<bool> dense(graph_.storage_bytes.size(), false);
+  for (const PreparedStep& step : steps_) {
+    for (const InPlaceRead& read : step.reads) {
+      if (read.indices_slot < 0) dense[graph_.weights[uses_[read.use].weight].storage] = true;
+    }
+  }
+  return dense;
+}
+
 void Program::check_indices() const {
   int next = 0;
   for (const Layer& layer : graph_.layers) {

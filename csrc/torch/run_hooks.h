@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/device.h"
@@ -26,6 +27,9 @@ class LayerClock {
   void end_layer(int layer, Stream& stream);
 
   const Event& reference() const { return *reference_; }
+  // Which layers of the run began with a wait: to be put back before the times of a run that was captured are read.
+  std::vector<bool> waited() const { return waited_; }
+  void set_waited(std::vector<bool> waited) { waited_ = std::move(waited); }
   // Waits for the last layer.
   std::vector<LayerTimes> times_ms() const;
 

@@ -5,6 +5,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 
+#include <array>
 #include <atomic>
 #include <utility>
 
@@ -50,15 +51,16 @@ ModelWeights model_weights(const Graph& graph) {
 }
 
 Session::Session(std::string name, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links,
-                 PinnedArena& arena, ExecutionPlan plan)
+                 PinnedArena& arena, ExecutionPlan plan, bool promote)
     : name_(unique_name(name)),
       program_(std::move(program)),
       links_(std::move(links)),
       arena_(arena),
-      plan_(std::move(plan)) {
+      plan_(std::move(plan)),
+      promote_(promote) {
   const ModelWeights weights = model_weights(program_->graph());
   validate(plan_, weights, links_->links.count());
-  host_ = std::make_unique<HostWeights>(arena_, lay_out(weights, plan_));
+  host_ = std::make_unique<HostWeights>(arena_, lay_out(plan_));
   bind();
 }
 
@@ -73,13 +75,21 @@ Session::~Session() {
   }
 }
 
+WeightLayout Session::lay_out(const ExecutionPlan& plan) const {
+  return deepplan::lay_out(model_weights(program_->graph()), plan,
+                           promote_ ? program_->densely_read_storages() : std::vector<bool>());
+}
+
 void Session::bind() {
   Device& device = *links_->target->device;
   // The mapped address differs from the host's only in type where the driver unifies addresses, as it does here.
   auto* in_place_base = const_cast<char*>(static_cast<const char*>(device.in_place_address(host_->data())));
-  weights_ = std::make_unique<WeightTable>(*program_, plan_, host_->layout(), in_place_base);
+  const WeightLayout& layout = host_->layout();
+  cold_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, plan_), layout, in_place_base);
+  warm_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, layout), layout, in_place_base);
+  captured_.clear();
   loader_ = std::make_unique<Loader>(links_->links, *host_, plan_);
-  loader_->set_timed(clock_ != nullptr);
+  loader_->set_timed(timed_);
   has_times_ = false;
 }
 
@@ -88,7 +98,7 @@ at::Tensor Session::storage_bytes(int storage) const {
   return at::for_blob(host_->data(storage), {bytes}).options(at::kByte).target_device(at::kCPU).make_tensor();
 }
 
-std::vector<at::Tensor> Session::accept(std::vector<at::Tensor> inputs) const {
+void Session::check(const std::vector<at::Tensor>& inputs) const {
   const std::vector<InputSpec>& specs = program_->graph().inputs;
   if (inputs.size() != specs.size()) {
     throw InvalidArgument("the model takes " + std::to_string(specs.size()) + " tensors, not " +
@@ -96,7 +106,7 @@ std::vector<at::Tensor> Session::accept(std::vector<at::Tensor> inputs) const {
   }
   const c10::Device target = program_->target();
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    at::Tensor& input = inputs[i];
+    const at::Tensor& input = inputs[i];
     const InputSpec& spec = specs[i];
     if (input.sizes() != at::IntArrayRef(spec.shape) || input.scalar_type() != scalar_type_from_name(spec.dtype)) {
       throw InvalidArgument("input " + spec.name + " is " +
@@ -111,12 +121,7 @@ std::vector<at::Tensor> Session::accept(std::vector<at::Tensor> inputs) const {
       throw InvalidArgument("input " + spec.name + " is on " + input.device().str() + "; the model runs on " +
                             target.str() + ": move it there or to the CPU");
     }
-    input = input.detach();
-    // The caller may write to its tensor as soon as the call returns: a copy from pinned memory must be done by then.
-    // One from pageable memory is staged before it returns.
-    if (input.device() != target) input = input.to(target, /*non_blocking=*/!input.is_pinned());
   }
-  return inputs;
 }
 
 std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
@@ -124,20 +129,17 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
   Target& target = *links_->target;
   const c10::OptionalDeviceGuard guard(program_->target().is_cpu() ? std::nullopt
                                                                    : std::make_optional(program_->target()));
-  try {
-    inputs = accept(std::move(inputs));
-  } catch (const c10::Error& error) {
-    translate(error);
-  }
+  check(inputs);
+  for (at::Tensor& input : inputs) input = input.detach();
   has_times_ = false;
   const std::unique_ptr<Stream> stream = current_stream(*target.device, program_->target());
-  ResidencyLease lease = target.residency.acquire(name_, host_->layout().loaded_bytes);
-  if (!lease.was_loaded() || last_use_ == nullptr) last_use_ = target.device->create_event();
+  ResidencyLease lease = acquire();
+  const bool is_cold = !lease.was_loaded();
+  if (is_cold || last_use_ == nullptr) last_use_ = target.device->create_event();
   try {
     std::vector<c10::IValue> outputs = run_with(lease, inputs, *stream);
     lease.mark_loaded();
-    stream->record(*last_use_);
-    lease.set_last_use(last_use_);
+    lease.set_last_use(is_cold ? loader_->promote(lease.data(), last_use_) : last_use_);
     return outputs;
   } catch (const c10::Error& error) {
     settle();
@@ -148,6 +150,10 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
   }
 }
 
+ResidencyLease Session::acquire() {
+  return links_->target->residency.acquire(name_, host_->layout().resident_bytes, captured_.home());
+}
+
 // The lease of a run that failed gives its memory back: nothing may be on its way into it, or still read it.
 void Session::settle() {
   loader_->synchronize();
@@ -156,27 +162,138 @@ void Session::settle() {
 
 std::vector<c10::IValue> Session::run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs,
                                            Stream& stream) {
-  weights_->set_device_base(lease.data());
-  if (clock_) clock_->begin(stream);
-  const bool is_cold = !lease.was_loaded();
+  last_kind_ = {.cold = !lease.was_loaded(), .timed = timed_};
+  const CapturedRun* const captured = dropped_wait_ < 0 ? captured_.find(last_kind_, lease.data()) : nullptr;
+  last_was_captured_ = captured != nullptr;
+  std::vector<c10::IValue> outputs =
+      captured != nullptr ? launch(*captured, lease, inputs, stream) : issue(lease, inputs, stream);
+  has_times_ = timed_;
+  return outputs;
+}
+
+std::vector<c10::IValue> Session::launch(const CapturedRun& run, const ResidencyLease& lease,
+                                         const std::vector<at::Tensor>& inputs, Stream& stream) {
+  Target& target = *links_->target;
+  const std::vector<at::Tensor>& places = captured_.inputs(program_->graph(), program_->target());
+  const std::scoped_lock target_lock(target.mutex);
+  for (const std::shared_ptr<Event>& event : lease.last_uses()) {
+    if (event) stream.wait(*event);
+  }
+  if (target.last_captured_run) stream.wait(*target.last_captured_run);
+  // Staging buffers may be under way for a cold start that was issued operator by operator.
+  if (last_kind_.cold) loader_->join(stream);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    // The caller may write to its tensor as soon as the call returns: a copy from pinned memory must be done by then.
+    // One from pageable memory is staged before it returns.
+    places[i].copy_(inputs[i], /*non_blocking=*/!inputs[i].is_cpu() || !inputs[i].is_pinned());
+  }
+  run.graph->launch(stream);
+  if (timed_) {
+    clock_->set_waited(run.layers_that_waited);
+    if (last_kind_.cold) loader_->launched(/*timed=*/true);
+  }
   std::vector<c10::IValue> outputs;
-  if (is_cold) {
-    const std::scoped_lock links_lock(links_->mutex);
-    loader_->begin(lease.data(), lease.last_uses());
-    ColdHook hook(stream, clock_.get(), *loader_, plan_, dropped_wait_);
-    outputs = execute(*program_, *weights_, inputs, hook, *links_->target->device);
-    loader_->finish();
+  for (const c10::IValue& output : run.outputs) {
+    const bool is_place = output.isTensor() && output.toTensor().defined() && !output.toTensor().is_cpu();
+    outputs.push_back(is_place ? c10::IValue(output.toTensor().clone()) : output);
+  }
+  stream.record(*last_use_);
+  target.last_captured_run = last_use_;
+  return outputs;
+}
+
+std::vector<c10::IValue> Session::issue(const ResidencyLease& lease, std::vector<at::Tensor> inputs, Stream& stream) {
+  Target& target = *links_->target;
+  for (at::Tensor& input : inputs) {
+    if (input.device() != program_->target()) {
+      input = input.to(program_->target(), /*non_blocking=*/!input.is_pinned());  // see launch()
+    }
+  }
+  std::vector<c10::IValue> outputs;
+  if (last_kind_.cold) {
+    const std::scoped_lock target_lock(target.mutex);
+    std::vector<std::shared_ptr<Event>> after = lease.last_uses();
+    after.push_back(target.last_captured_run);  // which may use the staging buffers
+    outputs = issue_cold(lease.data(), after, inputs, stream);
   } else {
     for (const std::shared_ptr<Event>& event : lease.last_uses()) {
       if (event) stream.wait(*event);  // the model may have been brought in on another stream
     }
-    WarmHook hook(stream, clock_.get());
-    outputs = execute(*program_, *weights_, inputs, hook, *links_->target->device);
+    outputs = issue_warm(lease.data(), inputs, stream);
   }
-  last_was_cold_ = is_cold;
-  has_times_ = clock_ != nullptr;
   keep_outputs(outputs, lease.data());
+  stream.record(*last_use_);
   return outputs;
+}
+
+std::vector<c10::IValue> Session::issue_cold(char* device_base, std::span<const std::shared_ptr<Event>> after,
+                                             const std::vector<at::Tensor>& inputs, Stream& stream) {
+  cold_weights_->set_device_base(device_base);
+  if (clock() != nullptr) clock_->begin(stream);
+  loader_->begin(device_base, after);
+  ColdHook hook(stream, clock(), *loader_, plan_, dropped_wait_);
+  std::vector<c10::IValue> outputs = execute(*program_, *cold_weights_, inputs, hook, *links_->target->device);
+  loader_->finish();
+  return outputs;
+}
+
+std::vector<c10::IValue> Session::issue_warm(char* device_base, const std::vector<at::Tensor>& inputs, Stream& stream) {
+  warm_weights_->set_device_base(device_base);
+  if (clock() != nullptr) clock_->begin(stream);
+  WarmHook hook(stream, clock());
+  return execute(*program_, *warm_weights_, inputs, hook, *links_->target->device);
+}
+
+void Session::prepare_capture() {
+  const std::scoped_lock lock(mutex_);
+  captured_.inputs(program_->graph(), program_->target());
+}
+
+void Session::capture(RunKind kind) {
+  const std::scoped_lock lock(mutex_);
+  Target& target = *links_->target;
+  const std::unique_ptr<Stream> stream = current_stream(*target.device, program_->target());
+  const ResidencyLease lease = acquire();
+  if (!lease.was_loaded()) throw InvalidArgument("only a resident model can be captured: run it once before");
+  const bool was_timed = std::exchange(timed_, kind.timed);
+  loader_->set_timed(kind.timed);
+  const std::vector<at::Tensor>& inputs = captured_.inputs(program_->graph(), program_->target());
+  const std::scoped_lock target_lock(target.mutex);
+  links_->links.forget_sent();
+  CapturedRun run;
+  try {
+    std::vector<c10::IValue> outputs;
+    if (kind.cold) {
+      const std::shared_ptr<Event> begun = target.device->create_event();
+      stream->record(*begun);  // the load streams join the capture by waiting for it, and leave it by being joined
+      outputs = issue_cold(lease.data(), std::array{begun}, inputs, *stream);
+      loader_->join(*stream);
+    } else {
+      outputs = issue_warm(lease.data(), inputs, *stream);
+    }
+    keep_outputs(outputs, lease.data());
+    run.outputs = without_ownership(outputs);
+    if (kind.timed) run.layers_that_waited = clock_->waited();
+  } catch (...) {
+    timed_ = was_timed;
+    loader_->set_timed(was_timed);
+    links_->links.forget_sent();
+    throw;
+  }
+  timed_ = was_timed;
+  loader_->set_timed(was_timed);
+  links_->links.forget_sent();
+  captured_.begin(kind, lease.data(), target.pool, std::move(run));
+}
+
+void Session::adopt(RunKind kind, void* captured) {
+  const std::scoped_lock lock(mutex_);
+  captured_.adopt(kind, links_->target->device->instantiate(captured));
+}
+
+bool Session::last_was_captured() const {
+  const std::scoped_lock lock(mutex_);
+  return last_was_captured_;
 }
 
 // A result that is a view of a weight would change when the memory goes to another model.
@@ -188,7 +305,7 @@ void Session::keep_outputs(std::vector<c10::IValue>& outputs, const char* device
   for (c10::IValue& output : outputs) {
     if (!output.isTensor() || !output.toTensor().defined()) continue;
     const auto* address = static_cast<const char*>(output.toTensor().const_data_ptr());
-    if (lies_in(address, device_base, layout.loaded_bytes) || lies_in(address, host_->data(), layout.total_bytes)) {
+    if (lies_in(address, device_base, layout.resident_bytes) || lies_in(address, host_->data(), layout.total_bytes)) {
       output = output.toTensor().clone();
     }
   }
@@ -210,13 +327,13 @@ bool Session::evict(bool poison) {
 
 void Session::poison_device_copy() {
   Target& target = *links_->target;
-  const ResidencyLease lease = target.residency.acquire(name_, host_->layout().loaded_bytes);
+  const ResidencyLease lease = acquire();
   if (!lease.was_loaded()) return;
   const std::unique_ptr<Stream> stream = target.device->create_stream();
   for (const std::shared_ptr<Event>& event : lease.last_uses()) {
     if (event) stream->wait(*event);
   }
-  target.device->fill(lease.data(), 0xff, host_->layout().loaded_bytes, *stream);
+  target.device->fill(lease.data(), 0xff, host_->layout().resident_bytes, *stream);
   stream->synchronize();
 }
 
@@ -233,14 +350,17 @@ void Session::rebind(ExecutionPlan plan) {
   loader_->synchronize();
   background_.reset();
   links_->target->residency.evict(name_);
-  host_->relayout(lay_out(weights, plan));
+  host_->relayout(lay_out(plan));
   plan_ = std::move(plan);
   bind();
 }
 
 void Session::set_timed(bool timed) {
   const std::scoped_lock lock(mutex_);
-  clock_ = timed ? std::make_unique<LayerClock>(*links_->target->device, program_->graph().layers.size()) : nullptr;
+  if (timed && clock_ == nullptr) {
+    clock_ = std::make_unique<LayerClock>(*links_->target->device, program_->graph().layers.size());
+  }
+  timed_ = timed;
   loader_->set_timed(timed);
   has_times_ = false;
 }
@@ -255,9 +375,9 @@ void Session::set_background_load(bool busy) {
 std::optional<RunTimes> Session::last_times() {
   const std::scoped_lock lock(mutex_);
   if (!has_times_) return std::nullopt;
-  RunTimes times{.cold = last_was_cold_, .total_ms = 0, .layers = clock_->times_ms(), .groups = {}};
+  RunTimes times{.cold = last_kind_.cold, .total_ms = 0, .layers = clock_->times_ms(), .groups = {}};
   if (!times.layers.empty()) times.total_ms = times.layers.back().end_ms;
-  if (last_was_cold_) times.groups = loader_->group_times_ms(clock_->reference());
+  if (last_kind_.cold) times.groups = loader_->group_times_ms(clock_->reference());
   return times;
 }
 

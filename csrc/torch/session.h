@@ -6,12 +6,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "runtime/background_load.h"
 #include "runtime/host_weights.h"
 #include "runtime/loader.h"
+#include "torch/captured_runs.h"
 #include "torch/program.h"
 #include "torch/run_hooks.h"
 #include "torch/target.h"
@@ -31,9 +33,11 @@ struct RunTimes {
 class Session {
  public:
   // Lays the host copy out by the plan, in the arena; its bytes are the caller's to fill through `storage_bytes`.
-  // Nothing is on the target yet. InvalidArgument for a plan that does not fit, OutOfMemory from the arena.
+  // Nothing is on the target yet. With `promote`, what the plan leaves in host memory follows onto the target after a
+  // cold start, but for tables of which only rows are gathered. InvalidArgument for a plan that does not fit,
+  // OutOfMemory from the arena.
   Session(std::string name, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links,
-          PinnedArena& arena, ExecutionPlan plan);
+          PinnedArena& arena, ExecutionPlan plan, bool promote);
   // Waits for the target, then gives device and pinned memory back.
   ~Session();
   Session(const Session&) = delete;
@@ -49,12 +53,23 @@ class Session {
   // again.
   std::vector<c10::IValue> run(std::vector<at::Tensor> inputs);
 
+  // Captures one kind of run: torch's current stream must be in a capture that the caller began and will end, and the
+  // model resident (InvalidArgument otherwise; c10::Error where an operator cannot be captured). Then `adopt` takes the
+  // cudaGraph_t that the capture made; from then on such runs are launched whole wherever the model lies at the same
+  // address, and issued operator by operator elsewhere.
+  void capture(RunKind kind);
+  void adopt(RunKind kind, void* captured);
+  // Makes what a capture needs and must not make itself. After it, a capture of any kind may begin.
+  void prepare_capture();
+  // Whether the last run was launched whole.
+  bool last_was_captured() const;
+
   // Forgets the device copy; costs no copy and no wait. `poison` fills it with 0xff first (NaN in every floating
   // format), so that a read without its wait cannot go unseen. Returns whether the model was resident.
   bool evict(bool poison);
   bool is_resident() const;
 
-  // Another plan over the same links: lays the host copy out again, drops the device copy.
+  // Another plan over the same links: lays the host copy out again, drops the device copy and captured runs.
   void rebind(ExecutionPlan plan);
 
   // Whether runs from now on keep times, and those of the last one (waits for it). Empty before the first timed run,
@@ -73,9 +88,18 @@ class Session {
 
  private:
   std::vector<c10::IValue> run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs, Stream& stream);
+  std::vector<c10::IValue> launch(const CapturedRun& run, const ResidencyLease& lease,
+                                  const std::vector<at::Tensor>& inputs, Stream& stream);
+  std::vector<c10::IValue> issue(const ResidencyLease& lease, std::vector<at::Tensor> inputs, Stream& stream);
+  std::vector<c10::IValue> issue_cold(char* device_base, std::span<const std::shared_ptr<Event>> after,
+                                      const std::vector<at::Tensor>& inputs, Stream& stream);
+  std::vector<c10::IValue> issue_warm(char* device_base, const std::vector<at::Tensor>& inputs, Stream& stream);
+  ResidencyLease acquire();
+  WeightLayout lay_out(const ExecutionPlan& plan) const;
   void settle();
-  std::vector<at::Tensor> accept(std::vector<at::Tensor> inputs) const;
+  void check(const std::vector<at::Tensor>& inputs) const;
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
+  LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }
   void bind();
   void poison_device_copy();
 
@@ -85,13 +109,18 @@ class Session {
   PinnedArena& arena_;
   ExecutionPlan plan_;
   std::unique_ptr<HostWeights> host_;
-  std::unique_ptr<WeightTable> weights_;
+  std::unique_ptr<WeightTable> cold_weights_;
+  std::unique_ptr<WeightTable> warm_weights_;
   std::unique_ptr<Loader> loader_;
   std::shared_ptr<Event> last_use_;    // behind the last run
-  std::unique_ptr<LayerClock> clock_;  // null while nobody wants times
+  std::unique_ptr<LayerClock> clock_;  // null until somebody wants times
+  CapturedRuns captured_;
   std::unique_ptr<BackgroundLoad> background_;
+  bool promote_;
+  bool timed_ = false;
   bool has_times_ = false;
-  bool last_was_cold_ = false;
+  RunKind last_kind_;
+  bool last_was_captured_ = false;
   int dropped_wait_ = -1;
   mutable std::mutex mutex_;
 };

@@ -1,4 +1,5 @@
-// What the models of one target GPU share: the device, its pool of weight memory, who is resident, and the links.
+// What the models of one target GPU share: the device, its pool of weight memory, who is resident, the memory that
+// captured runs work in, and the links.
 #pragma once
 
 #include <memory>
@@ -21,15 +22,18 @@ struct Target {
   // Gives back to the device whatever no running model needs: for allocations that are not the pool's.
   void evict_idle() {
     residency.evict_idle();
-    pool.trim();
+    pool.trim(/*even_held=*/true);
   }
 
   std::shared_ptr<Device> device;
   DevicePool pool;
   Residency residency;
+  // Held while a run that was captured, or one that loads, is issued. All captured runs of a GPU work in the same
+  // memory, and all loads travel over its link: they take turns.
+  std::mutex mutex;
+  std::shared_ptr<Event> last_captured_run;
 };
 
-// Links are issued to by one thread at a time; models that load over the same ones take turns.
 struct SharedLinks {
   SharedLinks(const std::shared_ptr<Target>& target, std::vector<std::shared_ptr<Device>> helpers,
               LinksOptions options = {})
@@ -37,7 +41,6 @@ struct SharedLinks {
 
   std::shared_ptr<Target> target;
   Links links;
-  std::mutex mutex;
 };
 
 }  // namespace deepplan

@@ -4,6 +4,7 @@
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "torch/value_conversion.h"
 
@@ -52,18 +53,25 @@ std::vector<bool> uses_on_device(const Program& program, const ExecutionPlan& pl
   return on_device;
 }
 
-WeightTable::WeightTable(const Program& program, const ExecutionPlan& plan, const WeightLayout& layout,
+std::vector<bool> uses_on_device(const Program& program, const WeightLayout& layout) {
+  std::vector<bool> on_device;
+  for (const WeightUse& use : program.uses()) {
+    on_device.push_back(layout.tensor_resident[program.graph().weights[use.weight].storage]);
+  }
+  return on_device;
+}
+
+WeightTable::WeightTable(const Program& program, std::vector<bool> on_device, const WeightLayout& layout,
                          char* in_place_base)
-    : layout_(layout), target_(program.target()), on_device_(uses_on_device(program, plan)) {
+    : layout_(layout), target_(program.target()), on_device_(std::move(on_device)) {
   const Graph& graph = program.graph();
-  const std::vector<int> owner = storage_owners(graph);
   std::vector<at::Tensor> host_storages;
   for (std::size_t storage = 0; storage < graph.storage_bytes.size(); ++storage) {
     const std::size_t size_bytes = graph.storage_bytes[storage];
     char* host_address = in_place_base + layout_.tensor_offset[storage];
     host_storages.push_back(bytes_at(host_address, size_bytes, target_));
-    const bool is_loaded = owner[storage] >= 0 && plan.group[owner[storage]] >= 0;
-    device_storages_.push_back(is_loaded ? bytes_at(host_address, size_bytes, target_) : at::Tensor());
+    const bool is_resident = layout_.tensor_resident[storage];
+    device_storages_.push_back(is_resident ? bytes_at(host_address, size_bytes, target_) : at::Tensor());
   }
   for (std::size_t use = 0; use < program.uses().size(); ++use) {
     const WeightSpec& weight = graph.weights[program.uses()[use].weight];

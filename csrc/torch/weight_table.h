@@ -19,14 +19,17 @@ std::vector<int> storage_owners(const Graph& graph);
 // earlier one. An embedding that shares its table with a later output head therefore reads the table in place.
 std::vector<bool> uses_on_device(const Program& program, const ExecutionPlan& plan);
 
+// The same for a warm start, where all that the layout has on the device is there.
+std::vector<bool> uses_on_device(const Program& program, const WeightLayout& layout);
+
 // Tensors over memory that is not theirs. Made once for a layout; moving the device copy changes one pointer a storage
 // and no tensor, so that a cold start at a new address costs microseconds.
 class WeightTable {
  public:
-  // `in_place_base` is the host copy as the device addresses it.
-  WeightTable(const Program& program, const ExecutionPlan& plan, const WeightLayout& layout, char* in_place_base);
+  // `on_device` has one flag a use; `in_place_base` is the host copy as the device addresses it.
+  WeightTable(const Program& program, std::vector<bool> on_device, const WeightLayout& layout, char* in_place_base);
 
-  // `device_base` is where the layout's loaded prefix lies from now on; null while the model is not resident.
+  // `device_base` is where the layout's resident prefix lies from now on; null while the model is not resident.
   void set_device_base(char* device_base);
 
   const c10::IValue& at(int use) const { return uses_[use]; }

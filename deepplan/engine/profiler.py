@@ -19,6 +19,7 @@ import torch
 from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.binding import layer_sizes
+from deepplan.engine.capturing import Captures
 from deepplan.engine.devices import Devices
 from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_layer, one_group_per_link
 from deepplan.engine.sampling import Report, Sample, Sampler
@@ -42,10 +43,12 @@ def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tens
     count = len(devices.names)
     on_demand_plan = one_group_per_link(graph, 1)
     program = _core.Program(graph, devices.torch_target)
-    session = _core.Session(source.name, program, machine.links(devices), on_demand_plan.plan)
+    session = _core.Session(source.name, program, machine.links(devices), on_demand_plan.plan, promote=False)
     for index, storage in enumerate(source.captured.storages):
         session.storage_bytes(index).copy_(storage)
-    sampler = Sampler(session, inputs, source.dtype or None, devices.torch_target, _BUDGET_S)
+    dtype = source.dtype or None
+    captures = None if devices.is_host else Captures(session, inputs, devices.target, dtype)
+    sampler = Sampler(session, inputs, dtype, devices.torch_target, _BUDGET_S, captures)
 
     on_demand = sampler.sample(on_demand_plan.plan, lambda share: report(0.3 * share))
     warm_ms = sampler.warm_ms()

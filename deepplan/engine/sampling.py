@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from deepplan import _core
+from deepplan.engine.capturing import COLD, WARM, Captures, Kind
 from deepplan.engine.precision import precision
 
 MAX_CLOCK_MS = 0.003  # what one clock in a stream can cost a layer; more is noise
@@ -32,20 +33,33 @@ class Sample:
 
 
 class Sampler:
-    """Runs one session on fixed inputs. Repeats adapt, so that each sample takes about `budget_s`."""
+    """Runs one session on fixed inputs. Repeats adapt, so that each sample takes about `budget_s`.
+
+    With `captures`, runs are measured as a loaded model makes them: launched whole.
+    """
 
     def __init__(
-        self, session: _core.Session, inputs: Sequence[torch.Tensor], dtype: str | None, target: str, budget_s: float
+        self,
+        session: _core.Session,
+        inputs: Sequence[torch.Tensor],
+        dtype: str | None,
+        target: str,
+        budget_s: float,
+        captures: Captures | None = None,
     ) -> None:
         self._session = session
         self._inputs = list(inputs)
         self._dtype = dtype
         self._target = target
         self._budget_s = budget_s
+        self._captures = captures
 
     def sample(self, plan: _core.ExecutionPlan, report: Report, *, busy_link: bool = False) -> Sample:
         """Cold runs of `plan`; with `busy_link` while other copies fill the target's own link."""
         self._session.rebind(plan)
+        if self._captures is not None:
+            self._captures.forget()
+            self._captures.add(COLD, Kind(cold=True, timed=True), WARM)
         self._session.set_background_load(busy_link)
         try:
             return self._sample(report)

@@ -13,6 +13,7 @@ import torch
 from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.binding import execution_plan
+from deepplan.engine.capturing import COLD, WARM, Captures, Kind
 from deepplan.engine.devices import Devices
 from deepplan.engine.measured import measured_timeline
 from deepplan.engine.precision import precision
@@ -31,7 +32,16 @@ class Session:
     the target, ordered on the caller's current stream there; a call does not wait for them.
     """
 
-    def __init__(self, source: Source, plan: Plan, devices: Devices, *, release: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        plan: Plan,
+        devices: Devices,
+        *,
+        release: bool = False,
+        promote: bool = True,
+        capture: bool = True,
+    ) -> None:
         graph = source.captured.graph
         self._graph = graph
         self._plan = plan
@@ -44,7 +54,8 @@ class Session:
         self._last_inputs: list[torch.Tensor] | None = None
         program = _core.Program(graph, devices.torch_target)
         binding = execution_plan(graph, plan, len(devices.names))
-        self._core: _core.Session | None = _core.Session(source.name, program, machine.links(devices), binding)
+        links = machine.links(devices)
+        self._core: _core.Session | None = _core.Session(source.name, program, links, binding, promote)
         self._lock = threading.RLock()  # held over what a caller takes for one step and the runtime for several
         storages = source.captured.storages
         last_of_memory = {storage.untyped_storage().data_ptr(): index for index, storage in enumerate(storages)}
@@ -52,6 +63,10 @@ class Session:
             self._core.storage_bytes(index).copy_(storage)
             if release and last_of_memory[storage.untyped_storage().data_ptr()] == index:
                 _release(storage)
+        self._captures: Captures | None = None  # host devices have nothing that could be launched whole
+        if capture and not devices.is_host:
+            self._captures = Captures(self._core, source.tensor_inputs(), devices.target, self._precision)
+            self._captures.add(COLD, WARM)
 
     @property
     def plan(self) -> Plan:
@@ -80,6 +95,24 @@ class Session:
             return self._runtime.is_resident
 
     @property
+    def launch(self) -> str:
+        """How calls reach the GPU: "graph", one launch for all of a call's copies and kernels, or "operators".
+
+        An evicted model that has to lie elsewhere than when it was captured is called operator by operator, too.
+        """
+        return "graph" if self._captures is not None and self._captures.kinds else "operators"
+
+    @property
+    def launch_refusal(self) -> str | None:
+        """Why calls could not be captured as a graph; None if they were, or nobody tried."""
+        return self._captures.refusal if self._captures is not None else None
+
+    @property
+    def graph_bytes(self) -> int:
+        """Device memory taken by what was captured; counted against the device's budget."""
+        return self._captures.device_bytes if self._captures is not None else 0
+
+    @property
     def pinned_bytes(self) -> int:
         """Pinned host memory that this model's weights take."""
         with self._lock:
@@ -89,7 +122,7 @@ class Session:
     def device_bytes(self) -> int:
         """Device memory that its weights take while it is resident."""
         with self._lock:
-            return self._runtime.loaded_bytes
+            return self._runtime.resident_bytes
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model. Raises InvalidInputError for inputs of another nesting, shape, dtype or GPU than planned."""
@@ -121,6 +154,11 @@ class Session:
             runtime = self._runtime
             if self._last_inputs is None:
                 raise InvalidInputError("there is no call to repeat; call the session first")
+            if self._captures is not None:
+                is_cold = cold or not runtime.is_resident
+                self._captures.add(Kind(cold=is_cold, timed=True))
+                if not is_cold:
+                    self._run(self._last_inputs)  # what was captured left the model evicted
             if cold:
                 runtime.evict()
             runtime.set_timed(True)
@@ -142,6 +180,9 @@ class Session:
         with self._lock:
             self._runtime.rebind(binding)
             self._plan = plan
+            if self._captures is not None:
+                self._captures.forget()
+                self._captures.add(COLD, WARM)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the folder that `deepplan.load` takes without the model's class: graph, weights and plan."""
@@ -172,6 +213,8 @@ class Session:
                 return
             self._core = None
             self._last_inputs = None
+            if self._captures is not None:
+                self._captures.forget()
         machine.target(self._devices.target).trim()
         _core.trim_arena()
 

@@ -44,7 +44,7 @@ struct SessionTest : testing::Test {
   }
 
   Model make(const ExecutionPlan& plan, const std::string& name = "model") {
-    auto session = std::make_unique<Session>(name, program(), links, arena, plan);
+    auto session = std::make_unique<Session>(name, program(), links, arena, plan, /*promote=*/true);
     std::vector<at::Tensor> weights;
     const Graph& graph = session->program().graph();
     for (std::size_t i = 0; i < graph.weights.size(); ++i) {
@@ -104,7 +104,7 @@ TEST_F(SessionTest, ModelsTakeTurnsInABudget) {
   Graph large = chain_of_linears(1);
   large.storage_bytes[0] = (std::size_t{2} << 20) - bytes;
   const auto filler = std::make_shared<const Program>(std::move(large), at::kCPU);
-  Session third("filler", filler, links, arena, load_each({0}, {0}));
+  Session third("filler", filler, links, arena, load_each({0}, {0}), /*promote=*/true);
   EXPECT_TRUE(first(x).equal(first.expected));
   EXPECT_TRUE(second(x).equal(second.expected));
   EXPECT_TRUE(first.session->is_resident());
@@ -153,7 +153,8 @@ TEST_F(SessionTest, RefusesInputsOfAnotherSignature) {
 TEST_F(SessionTest, AFailingOperatorLeavesNothingHalfLoaded) {
   Graph graph = chain_of_linears(kLayers);
   graph.steps.back() = step("aten::view", "", {slot(7), list({integer(3)})}, {8}, {7});
-  Session session("failing", std::make_shared<const Program>(std::move(graph), at::kCPU), links, arena, each);
+  Session session("failing", std::make_shared<const Program>(std::move(graph), at::kCPU), links, arena, each,
+                  /*promote=*/true);
   for (int i = 0; i < 2; ++i) {
     try {
       session.run({x});
@@ -170,7 +171,8 @@ TEST_F(SessionTest, ActivationsThatDoNotFitAreTooLittleMemory) {
   Graph graph = chain_of_linears(kLayers);
   const int64_t many = int64_t{1} << 22;
   graph.steps.back() = step("aten::repeat", "", {slot(7), list({integer(many), integer(many)})}, {8}, {7});
-  Session session("huge", std::make_shared<const Program>(std::move(graph), at::kCPU), links, arena, each);
+  Session session("huge", std::make_shared<const Program>(std::move(graph), at::kCPU), links, arena, each,
+                  /*promote=*/true);
   EXPECT_THROW(session.run({x}), OutOfMemory);
   EXPECT_FALSE(session.is_resident());
 }
@@ -223,6 +225,45 @@ TEST_F(SessionTest, GivesEverythingBack) {
   }
   EXPECT_EQ(arena.stats().used_bytes, 0);
   EXPECT_EQ(target->pool.stats().used_bytes, 0);
+}
+
+TEST_F(SessionTest, AWarmRunReadsPromotedWeightsOnTheTarget) {
+  const Model model = make(load_each({-1, 0, -1, 1}, {1, 2}));
+  const WeightLayout& layout = model.session->layout();
+  EXPECT_EQ(layout.resident_bytes, layout.total_bytes);
+  EXPECT_TRUE(model(x).equal(model.expected));
+  target->device->synchronize();
+  const at::Tensor host = model.session->storage_bytes(0);
+  const at::Tensor kept = host.clone();
+  host.fill_(0xff);  // whoever still reads it computes NaN
+  EXPECT_TRUE(model(x).equal(model.expected));
+  model.session->evict(/*poison=*/false);
+  EXPECT_FALSE(model(x).equal(model.expected));
+  host.copy_(kept);
+}
+
+TEST_F(SessionTest, TablesOfWhichRowsAreGatheredStay) {
+  Graph graph = tied_table();
+  graph.steps.pop_back();
+  graph.layers = {{"embedding", 0, 1, {0}}, {"act", 1, 2, {}}};
+  graph.outputs = {slot(2)};
+  const auto program = std::make_shared<const Program>(std::move(graph), at::kCPU);
+  EXPECT_EQ(program->densely_read_storages(), std::vector{false});
+  const Session session("table", program, links, arena, load_each({-1, -1}, {}), /*promote=*/true);
+  EXPECT_EQ(session.layout().resident_bytes, 0);
+}
+
+TEST_F(SessionTest, PromotesNothingUnlessAsked) {
+  const Session session("model", program(), links, arena, load_each({-1, -1, -1, -1}, {}), /*promote=*/false);
+  EXPECT_EQ(session.layout().resident_bytes, 0);
+}
+
+TEST_F(SessionTest, CapturesOnlyAResidentModel) {
+  const Model model = make(each);
+  EXPECT_THROW(model.session->capture({.cold = true}), InvalidArgument);
+  EXPECT_THROW(model.session->adopt({.cold = true}, nullptr), InvalidArgument);
+  EXPECT_TRUE(model(x).equal(model.expected));
+  EXPECT_FALSE(model.session->last_was_captured());
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ struct WeightTableTest : testing::Test {
   alignas(512) char host[kBytes] = {};
   alignas(512) char device[kBytes] = {};
   alignas(512) char elsewhere[kBytes] = {};
-  WeightTable table{program, plan, layout, host};
+  WeightTable table{program, uses_on_device(program, plan), layout, host};
 
   const void* address(int use) const { return table.at(use).toTensor().const_data_ptr(); }
 };
@@ -93,6 +93,16 @@ TEST_F(WeightTableTest, AModelThatIsNotResidentHasNoDeviceAddress) {
   EXPECT_EQ(address(0), nullptr);
 }
 
+TEST_F(WeightTableTest, WarmStartsFindPromotedWeightsOnTheDevice) {
+  const WeightLayout promoted = lay_out({program.graph().storage_bytes, {{0, 1}, {2, 3}}}, plan, {0, 0, 1, 0});
+  EXPECT_EQ(uses_on_device(program, plan), (std::vector{true, true, false, false}));
+  EXPECT_EQ(uses_on_device(program, promoted), (std::vector{true, true, true, false}));
+  WeightTable warm(program, uses_on_device(program, promoted), promoted, host);
+  warm.set_device_base(device);
+  EXPECT_EQ(warm.at(2).toTensor().const_data_ptr(), device + promoted.tensor_offset[2]);
+  EXPECT_EQ(warm.at(3).toTensor().const_data_ptr(), host + promoted.tensor_offset[3]);
+}
+
 TEST(WeightTable, ViewsOfOneStorageShareItsBytes) {
   Graph graph = chain_of_linears(1);
   graph.weights.push_back({"transposed", 0, "float32", {kFeatures, kFeatures}, {1, kFeatures}, 0});
@@ -105,7 +115,7 @@ TEST(WeightTable, ViewsOfOneStorageShareItsBytes) {
   const WeightLayout layout = lay_out({program.graph().storage_bytes, {{0, 1}}}, plan);
   const at::Tensor values = at::arange(kFeatures * kFeatures, at::kFloat).view({kFeatures, kFeatures});
   std::memcpy(host + layout.tensor_offset[0], values.const_data_ptr(), values.nbytes());
-  const WeightTable table(program, plan, layout, host);
+  const WeightTable table(program, uses_on_device(program, plan), layout, host);
   EXPECT_TRUE(table.at(2).toTensor().equal(values.t()));
   EXPECT_TRUE(table.at(3).toTensor().equal(values[kFeatures - 1]));
 }

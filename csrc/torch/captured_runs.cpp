@@ -1,0 +1,68 @@
+#include "torch/captured_runs.h"
+
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+
+#include <utility>
+
+#include "core/error.h"
+#include "torch/value_conversion.h"
+
+namespace deepplan {
+
+const std::vector<at::Tensor>& CapturedRuns::inputs(const Graph& graph, c10::Device target) {
+  if (inputs_.empty()) {
+    for (const InputSpec& spec : graph.inputs) {
+      const auto options = at::TensorOptions().dtype(scalar_type_from_name(spec.dtype)).device(target);
+      inputs_.push_back(at::zeros(spec.shape, options));
+    }
+  }
+  return inputs_;
+}
+
+void CapturedRuns::begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run) {
+  if (device_base != home_) {
+    runs_.clear();
+    home_ = device_base;
+    hold_ = pool.hold(device_base);
+  }
+  runs_[kind] = std::move(run);
+}
+
+void CapturedRuns::adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph) {
+  const auto run = runs_.find(kind);
+  if (run == runs_.end()) throw InvalidArgument("no such run was captured");
+  run->second.graph = std::move(graph);
+}
+
+const CapturedRun* CapturedRuns::find(RunKind kind, const char* device_base) const {
+  const auto run = runs_.find(kind);
+  const bool usable = run != runs_.end() && run->second.graph != nullptr && device_base == home_;
+  return usable ? &run->second : nullptr;
+}
+
+void CapturedRuns::clear() {
+  runs_.clear();
+  hold_.reset();
+  home_ = nullptr;
+}
+
+std::vector<c10::IValue> without_ownership(const std::vector<c10::IValue>& values) {
+  std::vector<c10::IValue> views;
+  for (const c10::IValue& value : values) {
+    if (!value.isTensor() || !value.toTensor().defined() || value.toTensor().is_cpu()) {
+      views.push_back(value);
+      continue;
+    }
+    const at::Tensor& tensor = value.toTensor();
+    if (tensor.is_conj() || tensor.is_neg()) throw InvalidArgument("an output is a lazy conjugate or negative");
+    views.emplace_back(at::for_blob(tensor.data_ptr(), tensor.sizes())
+                           .strides(tensor.strides())
+                           .options(tensor.options())
+                           .target_device(tensor.device())
+                           .make_tensor());
+  }
+  return views;
+}
+
+}  // namespace deepplan

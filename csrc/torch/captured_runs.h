@@ -1,0 +1,60 @@
+// Runs of one session that were captured, to be launched whole: one call instead of one for each operator and copy.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "core/device.h"
+#include "runtime/device_pool.h"
+#include "torch/graph.h"
+
+namespace deepplan {
+
+// What is captured for itself. A cold run holds its copies, a warm one reads everything on the device that may be
+// there.
+struct RunKind {
+  bool cold = false;
+  bool timed = false;
+  friend auto operator<=>(const RunKind&, const RunKind&) = default;
+};
+
+struct CapturedRun {
+  std::unique_ptr<LaunchGraph> graph;    // null until the capture was adopted
+  std::vector<c10::IValue> outputs;      // where each launch leaves them: views that own nothing
+  std::vector<bool> layers_that_waited;  // of a timed one
+};
+
+// A captured run reads its inputs and weights at the addresses they had when it was captured.
+class CapturedRuns {
+ public:
+  // Where captured runs find their inputs, of the graph's shapes; made when first asked for. Zeros until written.
+  const std::vector<at::Tensor>& inputs(const Graph& graph, c10::Device target);
+
+  // Keeps what a capture over the weights at `device_base` returned; adopt() completes it. Captures over another
+  // address than those before drop them: their weights will not be there. `pool` is asked to keep the address.
+  void begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run);
+  // InvalidArgument without a begin() of that kind.
+  void adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph);
+
+  // Null unless such a run was captured and adopted with the weights at `device_base`.
+  const CapturedRun* find(RunKind kind, const char* device_base) const;
+  // The address of the weights in all captured runs; null while there are none.
+  const char* home() const { return home_; }
+  void clear();
+
+ private:
+  std::vector<at::Tensor> inputs_;
+  char* home_ = nullptr;
+  std::shared_ptr<const void> hold_;
+  std::map<RunKind, CapturedRun> runs_;
+};
+
+// The same tensors without a share in their memory, which a capture's allocator may give to the next capture. What lies
+// in host memory was made by the capture itself and is kept. InvalidArgument for what no view of plain memory shows.
+std::vector<c10::IValue> without_ownership(const std::vector<c10::IValue>& values);
+
+}  // namespace deepplan
