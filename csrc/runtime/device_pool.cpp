@@ -95,9 +95,9 @@ struct DevicePoolState {
 
   [[noreturn]] void refuse(std::size_t bytes) const {
     throw OutOfMemory("not enough memory on " + to_string(device->id()) + " for " + format_bytes(bytes) + ": " +
-                      format_bytes(used_bytes()) + " used of " + format_bytes(reserved_bytes()) + " reserved, " +
-                      format_bytes(charged_bytes) + " taken by captured graphs, budget " +
-                      (budget_bytes == 0 ? "unlimited" : format_bytes(budget_bytes)) + ", " +
+                      format_bytes(used_bytes()) + " used of " + format_bytes(reserved_bytes()) + " reserved" +
+                      (charged_bytes == 0 ? "" : " and " + format_bytes(charged_bytes) + " taken by captured graphs") +
+                      ", budget " + (budget_bytes == 0 ? "unlimited" : format_bytes(budget_bytes)) + ", " +
                       format_bytes(device->memory_info().free_bytes) + " free on the device");
   }
 };

@@ -21,10 +21,11 @@ const std::vector<at::Tensor>& CapturedRuns::inputs(const Graph& graph, c10::Dev
 }
 
 void CapturedRuns::begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run) {
-  if (device_base != home_) {
+  std::shared_ptr<const void> hold = pool.hold(device_base);
+  if (device_base != home_ || hold != hold_) {
     runs_.clear();
     home_ = device_base;
-    hold_ = pool.hold(device_base);
+    hold_ = std::move(hold);
   }
   runs_[kind] = std::move(run);
 }
@@ -35,10 +36,10 @@ void CapturedRuns::adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph) {
   run->second.graph = std::move(graph);
 }
 
-const CapturedRun* CapturedRuns::find(RunKind kind, const char* device_base) const {
+const CapturedRun* CapturedRuns::find(RunKind kind, const char* device_base, DevicePool& pool) const {
   const auto run = runs_.find(kind);
-  const bool usable = run != runs_.end() && run->second.graph != nullptr && device_base == home_;
-  return usable ? &run->second : nullptr;
+  if (run == runs_.end() || run->second.graph == nullptr || device_base != home_) return nullptr;
+  return pool.hold(device_base) == hold_ ? &run->second : nullptr;
 }
 
 void CapturedRuns::clear() {

@@ -34,14 +34,15 @@ class CapturedRuns {
   // Where captured runs find their inputs, of the graph's shapes; made when first asked for. Zeros until written.
   const std::vector<at::Tensor>& inputs(const Graph& graph, c10::Device target);
 
-  // Keeps what a capture over the weights at `device_base` returned; adopt() completes it. Captures over another
-  // address than those before drop them: their weights will not be there. `pool` is asked to keep the address.
+  // Keeps what a capture over the weights at `device_base` returned; adopt() completes it. Captures over other memory
+  // than those before drop them: their weights will not be there. `pool` is asked to keep the memory.
   void begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run);
   // InvalidArgument without a begin() of that kind.
   void adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph);
 
-  // Null unless such a run was captured and adopted with the weights at `device_base`.
-  const CapturedRun* find(RunKind kind, const char* device_base) const;
+  // Null unless such a run was captured and adopted with the weights at `device_base`, in memory of `pool` that was not
+  // given back since: copies in a graph mean the allocation, not just the address.
+  const CapturedRun* find(RunKind kind, const char* device_base, DevicePool& pool) const;
   // The address of the weights in all captured runs; null while there are none.
   const char* home() const { return home_; }
   void clear();

@@ -163,7 +163,8 @@ void Session::settle() {
 std::vector<c10::IValue> Session::run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs,
                                            Stream& stream) {
   last_kind_ = {.cold = !lease.was_loaded(), .timed = timed_};
-  const CapturedRun* const captured = dropped_wait_ < 0 ? captured_.find(last_kind_, lease.data()) : nullptr;
+  const CapturedRun* const captured =
+      dropped_wait_ < 0 ? captured_.find(last_kind_, lease.data(), links_->target->pool) : nullptr;
   last_was_captured_ = captured != nullptr;
   std::vector<c10::IValue> outputs =
       captured != nullptr ? launch(*captured, lease, inputs, stream) : issue(lease, inputs, stream);
@@ -247,6 +248,12 @@ std::vector<c10::IValue> Session::issue_warm(char* device_base, const std::vecto
 void Session::prepare_capture() {
   const std::scoped_lock lock(mutex_);
   captured_.inputs(program_->graph(), program_->target());
+  make_clock();
+}
+
+void Session::make_clock() {
+  if (clock_ != nullptr) return;
+  clock_ = std::make_unique<LayerClock>(*links_->target->device, program_->graph().layers.size());
 }
 
 void Session::capture(RunKind kind) {
@@ -254,7 +261,9 @@ void Session::capture(RunKind kind) {
   Target& target = *links_->target;
   const std::unique_ptr<Stream> stream = current_stream(*target.device, program_->target());
   const ResidencyLease lease = acquire();
-  if (!lease.was_loaded()) throw InvalidArgument("only a resident model can be captured: run it once before");
+  if (!lease.was_loaded() || clock_ == nullptr) {
+    throw InvalidArgument("only a resident model can be captured, after prepare_capture(): run it once before");
+  }
   const bool was_timed = std::exchange(timed_, kind.timed);
   loader_->set_timed(kind.timed);
   const std::vector<at::Tensor>& inputs = captured_.inputs(program_->graph(), program_->target());
@@ -357,9 +366,7 @@ void Session::rebind(ExecutionPlan plan) {
 
 void Session::set_timed(bool timed) {
   const std::scoped_lock lock(mutex_);
-  if (timed && clock_ == nullptr) {
-    clock_ = std::make_unique<LayerClock>(*links_->target->device, program_->graph().layers.size());
-  }
+  if (timed) make_clock();
   timed_ = timed;
   loader_->set_timed(timed);
   has_times_ = false;

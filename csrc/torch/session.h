@@ -97,6 +97,7 @@ class Session {
   ResidencyLease acquire();
   WeightLayout lay_out(const ExecutionPlan& plan) const;
   void settle();
+  void make_clock();
   void check(const std::vector<at::Tensor>& inputs) const;
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
   LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }

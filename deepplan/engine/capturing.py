@@ -7,8 +7,10 @@ afterwards, is the runtime's. All captured runs of a GPU work in one private poo
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +69,9 @@ class Captures:
                 self._rehearse(place)
                 free_bytes = _core.memory_info(self._device)[0]
                 for kind in missing:
-                    self._graphs[kind] = _capture(self._session, kind, place)
+                    graph = place.record(functools.partial(self._session.capture, kind.cold, kind.timed))
+                    self._session.adopt(graph.raw_cuda_graph(), kind.cold, kind.timed)
+                    self._graphs[kind] = graph
                 self._charge(free_bytes - _core.memory_info(self._device)[0])
             except (RuntimeError, DeepPlanError) as error:
                 self.refusal = (str(error).splitlines() or [type(error).__name__])[0]
@@ -100,12 +104,41 @@ class Captures:
         machine.target(self._device).charge(more_bytes)
 
 
-@dataclass(frozen=True)
 class _Place:
-    """Where captures of one GPU happen, and the memory that all of its captured runs share."""
+    """Where captures of one GPU happen, and the private pool of memory that all of its captured runs work in."""
 
-    stream: torch.cuda.Stream
-    pool: Any  # torch's handle of a private pool
+    def __init__(self, device: str) -> None:
+        self.stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool: Any = None
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+
+    def record(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """What `work` gives to the current stream. Whatever it raises leaves torch as it was before."""
+        if not self._graphs:  # torch gives a pool up with its last graph, and refuses its handle then
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph(keep_graph=True)
+        with torch.cuda.stream(self.stream):
+            try:
+                # Other threads may go on using the GPU.
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                work()
+                graph.capture_end()
+            except BaseException:
+                self._abandon(graph)
+                raise
+        self._graphs.add(graph)
+        return graph
+
+    def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Ends a capture that failed. torch leaves its allocator and its random numbers in the capture then."""
+        with contextlib.suppress(RuntimeError):
+            graph.capture_end()
+        with contextlib.suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(self.stream.device_index, self._pool)
+        sound = torch.cuda.CUDAGraph(keep_graph=True)
+        sound.capture_begin(capture_error_mode="thread_local")
+        torch.zeros(1, device=self.stream.device)
+        sound.capture_end()
 
 
 _lock = threading.Lock()  # one capture at a time
@@ -114,24 +147,5 @@ _places: dict[str, _Place] = {}
 
 def _place(device: str) -> _Place:
     if device not in _places:
-        stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        _places[device] = _Place(stream, torch.cuda.graph_pool_handle())
+        _places[device] = _Place(device)
     return _places[device]
-
-
-def _capture(session: _core.Session, kind: Kind, place: _Place) -> torch.cuda.CUDAGraph:
-    graph = torch.cuda.CUDAGraph(keep_graph=True)
-    with torch.cuda.stream(place.stream):
-        # Other threads may go on using the GPU.
-        graph.capture_begin(pool=place.pool, capture_error_mode="thread_local")
-        try:
-            session.capture(kind.cold, kind.timed)
-        except BaseException:
-            with contextlib.suppress(RuntimeError):
-                graph.capture_end()
-            with contextlib.suppress(RuntimeError):  # where ending fails, torch leaves its allocator in the capture
-                torch._C._cuda_endAllocateToPool(place.stream.device_index, place.pool)
-            raise
-        graph.capture_end()
-    session.adopt(graph.raw_cuda_graph(), kind.cold, kind.timed)
-    return graph

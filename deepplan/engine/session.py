@@ -215,6 +215,7 @@ class Session:
             self._last_inputs = None
             if self._captures is not None:
                 self._captures.forget()
+                self._captures = None
         machine.target(self._devices.target).trim()
         _core.trim_arena()
 

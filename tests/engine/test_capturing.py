@@ -95,7 +95,8 @@ def test_a_model_that_cannot_be_captured_runs_all_the_same(
             torch.testing.assert_close(session(x), on_gpu(inverse, x))
             assert not session._runtime.last_was_captured
     with deepplan.load(tiny, make_plan(tiny, ids), devices="cuda:0", example_inputs=ids) as session:
-        assert session.launch == "graph"  # the failed capture left nothing behind
+        assert session.launch == "graph"  # the failed capture left nothing behind,
+        torch.rand(1, device="cuda")  # not even in torch
         assert torch.equal(session(ids), on_gpu(tiny, ids))
 
 
@@ -121,14 +122,17 @@ def test_a_dropped_wait_is_seen_in_a_capture_too(make_plan: MakePlan) -> None:
     wide = torch.nn.Sequential(*(torch.nn.Linear(4096, 4096) for _ in range(3))).eval()
     x = torch.ones(1, 4096)
     with deepplan.load(wide, make_plan(wide, x, "each_layer"), devices="cuda:0", example_inputs=x) as session:
-        session._runtime.drop_wait(2)
-        session._captures.forget()  # type: ignore[union-attr]
-        session._captures.add(COLD, WARM)  # type: ignore[union-attr]
-        session._runtime.drop_wait(-1)
-        session.evict(poison=True)
-        answer = session(x)
-        assert session._runtime.last_was_captured
-        assert not torch.equal(answer, on_gpu(wide, x))
+        answers = []
+        for group in range(3):
+            session._runtime.drop_wait(group)
+            session._captures.forget()  # type: ignore[union-attr]
+            session._captures.add(COLD, WARM)  # type: ignore[union-attr]
+            session._runtime.drop_wait(-1)
+            session.evict(poison=True)
+            answers.append(session(x))
+            assert session._runtime.last_was_captured
+        # The driver may order what a graph leaves unordered: not every missing wait shows.
+        assert not all(torch.equal(answer, on_gpu(wide, x)) for answer in answers)
 
 
 @GPU
