@@ -19,6 +19,7 @@ from torch.utils import _pytree
 
 from deepplan.engine import machine
 from deepplan.engine.devices import Devices
+from deepplan.engine.mask_decisions import MaskDecisions, mask_decisions
 from deepplan.engine.precision import precision
 from deepplan.engine.source import Source
 from deepplan.errors import InvalidInputError
@@ -83,7 +84,8 @@ def _measure(call: Callable[[], tuple[torch.Tensor, ...]], devices: Devices) -> 
         repeats = int(min(_REPEATS, max(_HOST_MIN_REPEATS, _HOST_BUDGET_MS / max(once_ms, 1e-3))))
         return Resident(_median_ms(call, devices, repeats), "eager", outputs)
     with torch.cuda.device(devices.target):
-        captured = _capture(call)
+        with mask_decisions() as decisions:
+            captured = _capture(call, decisions)
         if captured is None:
             return Resident(_median_ms(call, devices, _REPEATS), "eager", outputs)
         graph, in_graph = captured
@@ -93,16 +95,18 @@ def _measure(call: Callable[[], tuple[torch.Tensor, ...]], devices: Devices) -> 
 
 
 def _capture(
-    call: Callable[[], tuple[torch.Tensor, ...]],
+    call: Callable[[], tuple[torch.Tensor, ...]], decisions: MaskDecisions
 ) -> tuple[torch.cuda.CUDAGraph, tuple[torch.Tensor, ...]] | None:
     """The call as a graph of the current device, and its outputs; None where the call cannot be captured."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_WARM_UPS):
+            decisions.record()
             call()
     torch.cuda.current_stream().wait_stream(side)
     torch.cuda.synchronize()
+    decisions.repeat()
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
