@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fig10 import MODELS
-from floors_drawing import draw
+from floors_drawing import DTYPES, draw
 from results_file import ROOT, add_result_arguments, read_results
-
-DTYPES = ("fp32", "tf32", "bf16")
 
 
 def main(arguments: Sequence[str] | None = None, build: Callable[[str], Any] | None = None) -> int:

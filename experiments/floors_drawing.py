@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 Row = Mapping[str, Any]
 Series = tuple[str, bool, int]  # method, coded, links
 
+DTYPES = ("fp32", "tf32", "bf16")  # from above
 TITLES = {"demand": "on-demand", "pipeline": "PipeSwitch", "deepplan": "deepplan"}
 # One hue a method, darker with more links.
 COLOURS = {
@@ -28,7 +29,7 @@ CLUSTER = 0.86  # of the distance between two models
 def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None:
     """Draws a panel for each dtype of `rows` and saves them at `path`."""
     models = list(dict.fromkeys(row["model"] for row in rows))
-    dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
+    dtypes = sorted({row["dtype"] for row in rows}, key=DTYPES.index)
     # More links do nothing for on-demand: it is shown once.
     fewest = min((row["links"] for row in rows), default=1)
     shown = [row for row in rows if row["method"] != "demand" or row["links"] == fewest]
