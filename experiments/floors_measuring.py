@@ -21,7 +21,7 @@ from deepplan.engine.floor_rows import measure_rows
 from deepplan.engine.profiler import profile_source
 from deepplan.engine.resident import measure_resident
 from deepplan.engine.source import Source, resolve
-from floors_summary import summarise
+from floors_summary import summarise, title
 from measure_methods import check_outputs
 from provenance import provenance, same_setup
 from results_file import read_results, write_results
@@ -54,7 +54,9 @@ def measure_models(options: argparse.Namespace, path: Path, build: Build | None 
             print(f"time is up after {options.time_limit:g} s; not measured: {left}", flush=True)
             break
         try:
+            begun = time.perf_counter()
             module, source = exports.of(name, dtype)
+            _note(f"  {name} {dtype}: exported", begun)
             measured = list(_measure(module, source, devices, counts, options, origin["machine"]))
         except Exception:  # what the others cost is not lost to one of them
             traceback.print_exc()
@@ -106,7 +108,7 @@ def _measure(
     if resident.replayed_outputs is not None:
         torch.testing.assert_close(resident.replayed_outputs, expected, rtol=REPLAY_TOLERANCE, atol=REPLAY_TOLERANCE)
     floor = measure_floor(source.captured.graph, resident, devices)
-    _note(f"  {source.name} {source.dtype}: exported, resident {resident.latency_ms:.3f} ms ({resident.how})", started)
+    _note(f"  {source.name} {source.dtype}: {resident.how} took {resident.latency_ms:.3f} ms;", started)
     profile = profile_source(
         source, devices, source.tensor_inputs(), lambda share: None, budget_s=options.profile_budget
     )
@@ -137,6 +139,6 @@ def _note(what: str, started: float) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     return (
-        "{model:14} {dtype:4} {links} links {method:9} {cold_ms:9.3f} ms (p99 {cold_p99_ms:.3f}), {ratio:.3f} of the "
-        "floor {floor_ms:.3f}, predicted {predicted_ms:.3f}, warm {warm_ms:.3f}, stalled {stall_ms:.3f}"
-    ).format(**row)
+        "{title:40} {cold_ms:9.3f} ms (p99 {cold_p99_ms:.3f}), {ratio:.3f} of the floor {floor_ms:.3f}, "
+        "predicted {predicted_ms:.3f}, warm {warm_ms:.3f}, stalled {stall_ms:.3f}"
+    ).format(title=title(row), **row)
