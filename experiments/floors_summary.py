@@ -37,6 +37,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         ),
         "deepplan_over_pipeline": _over_pipeline(rows),
         "not_replayed": sorted({f"{row['model']} {row['dtype']}" for row in rows if not row["replayed"]}),
+        "launched_by_operators": [title(row) for row in rows if row["launch"] != "graph"],
     }
 
 

@@ -25,7 +25,8 @@ Repeats = Callable[[str, Plan], int]  # how many cold starts of an engine's plan
 class FloorRow:
     """One engine over the first `links` devices. `cold_ms` is a median; `coded` says whether weights travel coded.
 
-    `graph_replay_ms` is the resident part of the floor, by one graph if `replayed`.
+    `launch` is the session's: "graph" or "operators". `graph_replay_ms` is the resident part of the floor, by one
+    graph if `replayed`.
     """
 
     model: str
@@ -44,6 +45,7 @@ class FloorRow:
     link_gbps: float
     repeats: int
     stall_ms: float
+    launch: str
     loaded_bytes: int
     direct_host_access_bytes: int
     batch: int
@@ -79,10 +81,11 @@ def measure_rows(
             with Session(source, plan, used) as session:
                 check(session)
                 latencies = measure(session, source.tensor_inputs(), warm_only=False, repeats=repeats(engine, plan))
-            yield _row(engine, plan, latencies, floor, used)
+                launch = session.launch
+            yield _row(engine, plan, latencies, launch, floor, used)
 
 
-def _row(engine: str, plan: Plan, latencies: Latencies, floor: Floor, used: Devices) -> FloorRow:
+def _row(engine: str, plan: Plan, latencies: Latencies, launch: str, floor: Floor, used: Devices) -> FloorRow:
     links = len(used.names)
     return FloorRow(
         model=plan.model,
@@ -101,6 +104,7 @@ def _row(engine: str, plan: Plan, latencies: Latencies, floor: Floor, used: Devi
         link_gbps=floor.link_gbps,
         repeats=len(latencies.cold_ms),
         stall_ms=latencies.stall_ms,
+        launch=launch,
         loaded_bytes=plan.loaded_bytes,
         direct_host_access_bytes=plan.direct_host_access_bytes,
         batch=plan.batch_size,

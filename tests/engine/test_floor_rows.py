@@ -50,6 +50,7 @@ def test_a_row_for_each_engine_and_number_of_links(tiny: torch.nn.Module, ids: t
         plan = deepplan.search(profile, policies[row.method], devices=row.devices)
         assert (row.predicted_ms, row.loaded_bytes) == (plan.predicted_ms, plan.loaded_bytes)
         assert row.repeats == 2 + len(row.method) and 0 < row.cold_ms <= row.cold_p99_ms and row.warm_ms > 0
+        assert row.launch == ("operators" if backend == "host" else "graph")
         assert row.floor_ms == FLOOR.floor_ms(row.links) == 0.1 / row.links
         assert (row.graph_replay_ms, row.replayed, row.link_gbps) == (0.001, True, 4.0)
 

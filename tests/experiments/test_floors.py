@@ -15,7 +15,7 @@ import deepplan
 FIELDS = {
     *("model", "dtype", "links", "method", "coded", "cold_ms", "cold_p99_ms", "floor_ms", "ratio", "predicted_ms"),
     *("warm_ms", "graph_replay_ms", "crossing_bytes", "link_gbps", "repeats"),
-    *("replayed", "stall_ms", "loaded_bytes", "direct_host_access_bytes", "batch", "devices", "equal"),
+    *("replayed", "stall_ms", "launch", "loaded_bytes", "direct_host_access_bytes", "batch", "devices", "equal"),
 }
 METHODS = ["demand", "pipeline", "deepplan"]
 POLICIES = {"demand": "load_all", "pipeline": "pipeswitch", "deepplan": "optimal"}
@@ -72,7 +72,7 @@ def test_every_dtype_link_count_and_method_has_a_row_with_every_field(results: d
         assert set(row) == FIELDS
         assert row["equal"] and not row["coded"] and not row["replayed"]  # host devices have no graphs
         assert row["repeats"] == 2 and 0 < row["cold_ms"] <= row["cold_p99_ms"]
-        assert len(row["devices"]) == row["links"]
+        assert len(row["devices"]) == row["links"] and row["launch"] == "operators"
     assert results["provenance"]["commit"] == "abc"
     assert results["summary"]["cold_above_bar"]["row"].startswith("one ")
 

@@ -39,12 +39,13 @@ def test_warm_runs_are_compared_with_the_replay(make_floor_row: MakeRow) -> None
 
     rows = [
         make_floor_row(method="demand", warm_ms=4.4, graph_replay_ms=4.0),
-        make_floor_row(warm_ms=6.0, graph_replay_ms=4.0, replayed=False),
+        make_floor_row(warm_ms=6.0, graph_replay_ms=4.0, replayed=False, launch="operators"),
     ]
     summary = summarise(rows)
     assert summary["worst_warm_over_replay"] == {"value": 1.5, "row": "one fp32 deepplan, 1 link"}
     assert summary["worst_warm_over_replay_all_loaded"]["value"] == pytest.approx(1.1)
     assert summary["not_replayed"] == ["one fp32"]
+    assert summary["launched_by_operators"] == ["one fp32 deepplan, 1 link"]
 
 
 def test_deepplan_is_compared_with_pipeswitch_over_as_many_links(make_floor_row: MakeRow) -> None:
