@@ -10,23 +10,17 @@ from typing import Any
 import torch
 from torch.utils import _pytree
 
-from deepplan import _core
 from deepplan.engine.benchmark import Latencies, measure, policy_of
 from deepplan.engine.devices import Devices
+from deepplan.engine.floor import bytes_that_must_cross, measure_link_gbps
 from deepplan.engine.precision import precision
 from deepplan.engine.session import Session
 from deepplan.engine.source import Source
-from deepplan.export.arguments import WeightRef
-from deepplan.export.graph import Graph
-from deepplan.export.layers import LOOKUPS
-from deepplan.export.verify import references
 from deepplan.planning.plan import Plan
 from deepplan.planning.profile import Profile
 from deepplan.planning.search import search
 from deepplan.planning.simulator import simulate
 from methods import METHODS
-
-PROBE_BYTES = 256 << 20
 
 
 def eager_outputs(module: torch.nn.Module, source: Source, devices: Devices) -> list[torch.Tensor]:
@@ -47,7 +41,7 @@ def measure_methods(
 
     Raises AssertionError if a method's cold or warm outputs are not the `expected` ones.
     """
-    target_gbps = _core.measure_host_to_device_gbps([devices.target], PROBE_BYTES)[0]
+    target_gbps = measure_link_gbps(devices)
     must_cross = bytes_that_must_cross(source.captured.graph)
     warm_ms = 0.0
     for method in METHODS:
@@ -74,8 +68,13 @@ def measure_methods(
         }
 
 
-def check_outputs(session: Session, source: Source, expected: Sequence[torch.Tensor]) -> None:
-    """Calls `session` twice over poisoned memory and once warm. Raises AssertionError where an output is not right."""
+def check_outputs(
+    session: Session, source: Source, expected: Sequence[torch.Tensor], tolerance: float | None = None
+) -> None:
+    """Calls `session` twice over poisoned memory and once warm. Raises AssertionError where an output is not right.
+
+    `tolerance`, relative and absolute, replaces torch's own for the outputs' dtype.
+    """
     assert source.example_inputs is not None
     args, kwargs = source.example_inputs
     for poison in (True, True, False):
@@ -83,18 +82,7 @@ def check_outputs(session: Session, source: Source, expected: Sequence[torch.Ten
             session.evict(poison=True)
         actual = _tensors(session(*args, **kwargs))
         session.synchronize()
-        torch.testing.assert_close(actual, list(expected))
-
-
-def bytes_that_must_cross(graph: Graph) -> int:
-    """Bytes of the weights, without tables that are only gathered: of those a call needs but a few rows."""
-    needed: set[int] = set()
-    for step in graph.steps:
-        for position, value in enumerate((*step.args, *step.kwargs.values())):
-            if position > 0 or step.op not in LOOKUPS:
-                found = (item for item in references(value) if isinstance(item, WeightRef))
-                needed.update(graph.weights[item.index].storage for item in found)
-    return sum(graph.storages[storage].size_bytes for storage in needed)
+        torch.testing.assert_close(actual, list(expected), rtol=tolerance, atol=tolerance)
 
 
 def _latency_fields(latencies: Latencies) -> dict[str, Any]:

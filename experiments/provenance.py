@@ -56,7 +56,9 @@ def _checked_out_commit() -> str:
     if commit is None:
         print("these sources are no git checkout: name their commit with --commit", file=sys.stderr)
         return "unknown"
-    changed = _output("git", "-C", str(ROOT), "status", "--porcelain", "--", "deepplan", "csrc")
+    # Profiles are results too: that a run writes some makes no other code of the next one's.
+    sources = ("deepplan", "csrc", ":!deepplan/profiles")
+    changed = _output("git", "-C", str(ROOT), "status", "--porcelain", "--", *sources)
     return f"{commit} with changes" if changed else commit
 
 

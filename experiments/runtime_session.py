@@ -21,17 +21,10 @@ def open_session(
     return session
 
 
-def synchronize(devices: Devices) -> None:
-    """Waits until the target has done all its work."""
-    machine.target(devices.target).synchronize()
-    if not devices.is_host:
-        torch.cuda.synchronize(devices.target)
-
-
 def timed_cold_run(session: _core.Session, inputs: list[torch.Tensor], devices: Devices) -> _core.RunTimes:
     """One cold start with clocks around its layers and groups."""
     session.evict()
-    synchronize(devices)
+    machine.synchronize(devices)
     session.set_timed(True)
     try:
         session.run(inputs)
@@ -39,7 +32,7 @@ def timed_cold_run(session: _core.Session, inputs: list[torch.Tensor], devices: 
     finally:
         session.set_timed(False)
     assert times is not None  # the run was timed
-    synchronize(devices)
+    machine.synchronize(devices)
     return times
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from deepplan.cli import floor
 from deepplan.cli.arguments import (
     add_devices,
     add_folder,
@@ -32,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-e",
         "--engine",
-        default="deepplan",
         metavar="ENGINE",
         help="in_memory: everything is resident already\n"
         "demand: load everything, then run\n"
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument(
         "--repeat", type=int, metavar="N", help="runs to measure (default: 5 to 100 by the predicted latency)"
+    )
+    parser.add_argument(
+        "--floor",
+        action="store_true",
+        help="all engines that start cold, over 1, 2, 4, ... links, beside what the hardware allows at best:\n"
+        "the resident model as one CUDA graph, or the time in which its bytes can cross the links",
     )
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - prints it instead of the text")
     parser.add_argument("--trace", metavar="FILE", help="write one run as Chrome trace JSON, for ui.perfetto.dev")
@@ -57,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.folder)
     check_output_file("--json", arguments.json)
     check_output_file("--trace", arguments.trace)
+    if arguments.floor:
+        return floor.run(arguments)
+    arguments.engine = arguments.engine or "deepplan"
     from deepplan.cli.measurement import measure_method
     from deepplan.engine.benchmark import policy_of
     from deepplan.planning.documents import write_atomically

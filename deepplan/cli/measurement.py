@@ -66,7 +66,7 @@ def measure_method(arguments: argparse.Namespace, policy: str) -> Measurement:
     inputs = job.source.tensor_inputs()
     with Session(job.source, plan, job.devices, release=True) as session:
         with progress(f"measuring {job.source.name} with the engine {arguments.engine}") as report:
-            repeats = arguments.repeat or _default_repeats(plan.predicted_ms)
+            repeats = arguments.repeat or default_repeats(plan.predicted_ms)
             latencies = measure(session, inputs, warm_only=in_memory, repeats=repeats, report=report)
         if arguments.trace is not None:
             session.trace(arguments.trace, cold=not in_memory)
@@ -80,7 +80,8 @@ def measure_method(arguments: argparse.Namespace, policy: str) -> Measurement:
     )
 
 
-def _default_repeats(predicted_ms: float) -> int:
+def default_repeats(predicted_ms: float) -> int:
+    """As many runs as take some seconds."""
     return int(max(_MIN_REPEATS, min(_MAX_REPEATS, _BUDGET_MS / max(predicted_ms, 1e-3))))
 
 

@@ -35,10 +35,12 @@ D = TypeVar("D", Plan, Profile)
 class Job:
     """One model on some devices, and where its profiles and plans lie.
 
-    `link_gbps` is what the links of the host devices carry.
+    `link_gbps` is what the links of the host devices carry. `module` is what `source` was made from, None for a file
+    or folder.
     """
 
     source: Source
+    module: torch.nn.Module | None
     devices: Devices
     link_gbps: float
     store: Store
@@ -66,12 +68,12 @@ def open_job(arguments: argparse.Namespace) -> Job:
     if arguments.link_gbps is not None and not devices.is_host:
         raise InvalidInputError(f"--link-gbps is for host devices; {devices.target} has a real link")
     with progress(f"preparing {arguments.model}"):
-        source = _open_model(arguments)
+        source, module = _open_model(arguments)
     if arguments.batch not in (None, source.batch_size):
         raise MismatchError(
             f"{arguments.model} was exported for a batch of {source.batch_size}, not {arguments.batch}; export it again"
         )
-    return Job(source, devices, host_links.link_gbps, Store(arguments.folder))
+    return Job(source, module, devices, host_links.link_gbps, Store(arguments.folder))
 
 
 def saved_profile(job: Job) -> Profile | None:
@@ -107,12 +109,17 @@ def new_plan(job: Job, profile: Profile, policy: str) -> Plan:
     return plan
 
 
-def _open_model(arguments: argparse.Namespace) -> Source:
+def _open_model(arguments: argparse.Namespace) -> tuple[Source, torch.nn.Module | None]:
     batch_size = arguments.batch or 1
-    if arguments.weights is None:
-        return resolve(arguments.model, dtype=arguments.dtype, batch_size=batch_size, trust=arguments.trust, keep=False)
-    module = models.build(arguments.model, weights=arguments.weights)
-    return resolve(module, dtype=arguments.dtype or "fp32", batch_size=batch_size, keep=False)
+    if arguments.model not in models.names():
+        exported = resolve(
+            arguments.model, dtype=arguments.dtype, batch_size=batch_size, trust=arguments.trust, keep=False
+        )
+        return exported, None
+    dtype = arguments.dtype or "fp32"
+    built = models.build(arguments.model, weights=arguments.weights)
+    module, _, _ = precision.prepare(built, (), {}, dtype)
+    return resolve(module, dtype=dtype, batch_size=batch_size, keep=False), module
 
 
 def _brought_along(job: Job, kind: type[D], file: str) -> D | None:

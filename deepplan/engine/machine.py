@@ -76,6 +76,15 @@ def links(devices: Devices) -> _core.Links:
         return _links[devices.names]
 
 
+def synchronize(devices: Devices) -> None:
+    """Waits until the target has done all its work, deepplan's and torch's."""
+    target(devices.target).synchronize()
+    if not devices.is_host:
+        import torch
+
+        torch.cuda.synchronize(devices.target)
+
+
 def machine_name(devices: Devices) -> str:
     """A short name of the machine that profiles are keyed by: "h200x4", or "host-4gbps-1a2b3c" for host devices.
 

@@ -34,10 +34,18 @@ _PROBE_BYTES = 32 << 20
 _REREAD_FACTOR, _REREAD_MS = 2.0, 0.05
 
 
-def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tensor], report: Report) -> Profile:
+def profile_source(
+    source: Source,
+    devices: Devices,
+    inputs: Sequence[torch.Tensor],
+    report: Report,
+    *,
+    budget_s: float | None = None,
+) -> Profile:
     """Measures `source` on `devices`; `inputs` are the flattened tensors of one call.
 
-    Takes bounded time: repeats adapt to how long a run takes. What only first runs cost is not counted.
+    Takes bounded time: repeats adapt, so that each kind of run takes about `budget_s` at most
+    (5 s unless told otherwise). What only first runs cost is not counted.
     """
     graph = source.captured.graph
     count = len(devices.names)
@@ -48,7 +56,7 @@ def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tens
         session.storage_bytes(index).copy_(storage)
     dtype = source.dtype or None
     captures = None if devices.is_host else Captures(session, inputs, devices.target, dtype)
-    sampler = Sampler(session, inputs, dtype, devices.torch_target, _BUDGET_S, captures)
+    sampler = Sampler(session, inputs, dtype, devices.torch_target, budget_s or _BUDGET_S, captures)
 
     on_demand = sampler.sample(on_demand_plan.plan, lambda share: report(0.3 * share))
     warm_ms = sampler.warm_ms()

@@ -12,6 +12,7 @@ import torch
 import deepplan
 from deepplan.engine import machine, profiler
 from deepplan.engine.binding import layer_sizes
+from deepplan.engine.devices import Devices
 from deepplan.engine.source import resolve
 from deepplan.planning.profile import Profile
 
@@ -148,6 +149,26 @@ def test_fewer_layers_than_links_leave_the_links_like_their_neighbour(set_host_l
     profile = deepplan.profile(torch.nn.Linear(512, 512).eval(), torch.ones(1, 512), ["host:0", "host:1", "host:2"])
     assert len(profile.links) == 3
     assert len({link.bandwidth_gbps for link in profile.links}) == 1
+
+
+@pytest.mark.parametrize(("budget_s", "spent_s"), [(None, 3.0), (0.1, 0.1)])
+def test_each_kind_of_run_takes_the_budget_that_was_given(
+    tiny: torch.nn.Module, ids: torch.Tensor, budget_s: float | None, spent_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(session: object, inputs: object, dtype: object, target: object, budget: float, captures: object) -> None:
+        assert budget == spent_s
+        raise StopError
+
+    monkeypatch.setattr(profiler, "_BUDGET_S", 3.0)
+    monkeypatch.setattr(profiler, "Sampler", stop)
+    source = resolve(tiny, ids, keep=False)
+    with pytest.raises(StopError):
+        profiler.profile_source(
+            source, Devices(("host:0",)), source.tensor_inputs(), lambda share: None, budget_s=budget_s
+        )
 
 
 def test_a_plan_can_be_made_and_run_on_every_backend(

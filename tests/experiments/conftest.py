@@ -42,3 +42,25 @@ def row(model: str, method: str, links: int, measured_ms: float, predicted_ms: f
 @pytest.fixture
 def make_row() -> Any:
     return row
+
+
+def floor_row(**fields: Any) -> dict[str, Any]:
+    """A row of floors.json with made-up times; `floor_ms` is 5 unless given."""
+    row = {
+        **{"model": "one", "dtype": "fp32", "links": 1, "method": "deepplan", "coded": False},
+        **{"cold_ms": 5.2, "cold_p99_ms": 9.0, "floor_ms": 5.0, "predicted_ms": 5.2, "warm_ms": 4.2, "repeats": 2},
+        **{
+            "graph_replay_ms": 4.0,
+            "replayed": True,
+            "launch": "graph",
+            "crossing_bytes": 1000,
+            "link_gbps": 50.0,
+            **fields,
+        },
+    }
+    return {**row, "ratio": row["cold_ms"] / row["floor_ms"]}
+
+
+@pytest.fixture
+def make_floor_row() -> Any:
+    return floor_row

@@ -76,8 +76,8 @@ def test_predictions_can_be_computed_again_from_the_saved_profile(results: dict,
 
 
 def test_floor_counts_no_gathered_table(results: dict) -> None:
+    from deepplan.engine.floor import bytes_that_must_cross
     from deepplan.engine.source import resolve
-    from measure_methods import bytes_that_must_cross
 
     graph = resolve(Tiny("one"), dtype="fp32", keep=False).captured.graph
     dense = 4 * (64 * 256 + 256 + 256 * 10 + 10)

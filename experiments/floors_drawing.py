@@ -1,0 +1,121 @@
+"""Cold starts as multiples of the hardware's floor: one panel a dtype, one cluster of bars a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+Row = Mapping[str, Any]
+Series = tuple[str, bool, int]  # method, coded, links
+
+DTYPES = ("fp32", "tf32", "bf16")  # from above
+TITLES = {"demand": "on-demand", "pipeline": "PipeSwitch", "deepplan": "deepplan"}
+# One hue a method, darker with more links.
+COLOURS = {
+    "demand": ("#b9c0ca",),
+    "pipeline": ("#a9cdea", "#5b9fd4", "#1f4e8c", "#0f2a50"),
+    "deepplan": ("#f9c48d", "#f0902b", "#b85c0a", "#6e3503"),
+}
+CODED_HATCH = "////"
+FLOOR = "#c02f45"
+CLUSTER = 0.86  # of the distance between two models
+
+
+def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None:
+    """Draws a panel for each dtype of `rows` and saves them at `path`."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    dtypes = sorted({row["dtype"] for row in rows}, key=DTYPES.index)
+    # More links do nothing for on-demand: it is shown once.
+    fewest = min((row["links"] for row in rows), default=1)
+    shown = [row for row in rows if row["method"] != "demand" or row["links"] == fewest]
+    series = sorted({_series(row) for row in shown}, key=lambda s: (s[0] != "demand", s[2], list(TITLES).index(s[0])))
+    counts = sorted({row["links"] for row in rows})
+    figure = Figure(figsize=(13, 1.2 + 2.9 * max(len(dtypes), 1)), dpi=160, layout="constrained")
+    panels = figure.subplots(max(len(dtypes), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    width = CLUSTER / max(len(series), 1)
+    for axes, dtype in zip(panels, dtypes):
+        for row in (row for row in shown if row["dtype"] == dtype):
+            place = series.index(_series(row)) - (len(series) - 1) / 2
+            _bar(axes, models.index(row["model"]) + place * width, width, row, _colour(row, counts))
+        axes.axhline(1.0, color=FLOOR, linewidth=1.4, zorder=4)
+        axes.set_ylabel(f"{dtype}\ncold start / floor (log)")
+    for axes in panels:
+        _scale(axes, models, [bound for row in shown for bound in (row["ratio"], _p99_ratio(row))])
+    figure.suptitle(_title(rows, provenance), fontsize=11, x=0.01, ha="left")
+    handles: list[Any] = [_patch(one, counts) for one in series]
+    handles.append(Patch(color=FLOOR, label="floor"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False, fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _bar(axes: Axes, x: float, width: float, row: Row, colour: str) -> None:
+    """From the floor to the median, with a tick at the 99th percentile."""
+    ratio, p99 = row["ratio"], _p99_ratio(row)
+    hatch = CODED_HATCH if row["coded"] else None
+    axes.bar(
+        x, ratio - 1, width * 0.92, bottom=1.0, color=colour, hatch=hatch, edgecolor="white", linewidth=0, zorder=2
+    )
+    axes.plot([x, x], [ratio, max(ratio, p99)], color="#333a45", linewidth=0.8, zorder=3)
+    axes.plot(x, p99, marker="_", color="#333a45", markersize=4, zorder=3)
+    axes.annotate(
+        f"{ratio:.2f}",
+        (x, max(ratio, p99, 1.0)),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=6.5,
+        rotation=90,
+    )
+
+
+def _scale(axes: Axes, models: Sequence[str], ratios: Sequence[float]) -> None:
+    axes.set_yscale("log")
+    axes.set_ylim(min([0.95, *ratios]) * 0.98, max([2.0, *ratios]) * 1.35)
+    ticks = [tick for tick in (0.5, 1, 1.5, 2, 3, 5, 10, 20, 50) if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xticks(range(len(models)), models)
+    axes.set_xlim(-0.55, len(models) - 0.45)
+    axes.grid(axis="y", color="#e3e6ea", linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", length=0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _p99_ratio(row: Row) -> float:
+    ratio: float = row["cold_p99_ms"] / row["floor_ms"]
+    return ratio
+
+
+def _series(row: Row) -> Series:
+    return row["method"], row["coded"], row["links"]
+
+
+def _colour(row: Row, counts: Sequence[int]) -> str:
+    return _shade(row["method"], counts.index(row["links"]))
+
+
+def _shade(method: str, rank: int) -> str:
+    return COLOURS[method][min(rank, len(COLOURS[method]) - 1)]
+
+
+def _patch(series: Series, counts: Sequence[int]) -> Patch:
+    method, coded, links = series
+    label = f"{TITLES[method]}{' coded' if coded else ''}, {links} link{'s' if links > 1 else ''}"
+    return Patch(facecolor=_shade(method, counts.index(links)), hatch=CODED_HATCH if coded else None, label=label)
+
+
+def _title(rows: Sequence[Row], provenance: Mapping[str, Any]) -> str:
+    repeats = max((row["repeats"] for row in rows), default=0)
+    return (
+        f"Cold starts over the hardware's floor on {provenance['machine']}, batch 1; medians of {repeats}, "
+        f"ticks at the 99th percentile (torch {provenance['torch']})"
+    )

@@ -1,0 +1,82 @@
+"""What the rows of floors.json say of the bars that the project set itself."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+# Over one link a cold start takes at most so many times the floor, and so much in ms.
+COLD_BAR = (1.06, 0.05)
+P99_BAR = (1.15, 0.1)
+SLOWER_THAN_PIPELINE = 1.01
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    """One entry for each bar; None where there is no row to tell.
+
+    An entry of a bar has its worst row (`row`, by how far in ms it is above the bar: below 0, every row keeps it) and
+    all rows that miss it. Ratios are of one number to another.
+    """
+    planned = [row for row in rows if row["method"] == "deepplan"]
+    one_link = [row for row in planned if row["links"] == 1]
+    errors = [abs(row["predicted_ms"] - row["cold_ms"]) / row["cold_ms"] for row in rows]
+    return {
+        "cold_above_bar": _above_bar(one_link, "cold_ms", COLD_BAR),
+        "p99_above_bar": _above_bar(one_link, "cold_p99_ms", P99_BAR),
+        "worst_ratio_by_links": {
+            str(links): _worst((row["ratio"], row) for row in planned if row["links"] == links)
+            for links in sorted({row["links"] for row in planned})
+        },
+        "median_prediction_error": statistics.median(errors) if errors else None,
+        "worst_warm_over_replay": _worst((_warm_over_replay(row), row) for row in rows),
+        "worst_warm_over_replay_all_loaded": _worst(
+            (_warm_over_replay(row), row) for row in rows if row["method"] == "demand"
+        ),
+        "deepplan_over_pipeline": _over_pipeline(rows),
+        "not_replayed": sorted({f"{row['model']} {row['dtype']}" for row in rows if not row["replayed"]}),
+        "launched_by_operators": [title(row) for row in rows if row["launch"] != "graph"],
+    }
+
+
+def title(row: Row) -> str:
+    """ "bert_base bf16 deepplan, 2 links"."""
+    coded = " coded" if row["coded"] else ""
+    return f"{row['model']} {row['dtype']} {row['method']}{coded}, {row['links']} link{'s'[: row['links'] > 1]}"
+
+
+def _above_bar(rows: Sequence[Row], field: str, bar: tuple[float, float]) -> dict[str, Any] | None:
+    factor, constant_ms = bar
+    above = [(row[field] - (factor * row["floor_ms"] + constant_ms), row) for row in rows]
+    worst = _worst(above)
+    missed = [title(row) for above_ms, row in above if above_ms > 0]
+    return None if worst is None else {"worst_ms": worst["value"], "row": worst["row"], "missed": missed}
+
+
+def _over_pipeline(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """deepplan's cold starts over PipeSwitch's of the same model, dtype and links."""
+    pipeline = {_setting(row): row["cold_ms"] for row in rows if row["method"] == "pipeline"}
+    ratios = [
+        (row["cold_ms"] / pipeline[_setting(row)], row)
+        for row in rows
+        if row["method"] == "deepplan" and _setting(row) in pipeline
+    ]
+    worst = _worst(ratios)
+    slower = [title(row) for ratio, row in ratios if ratio > SLOWER_THAN_PIPELINE]
+    return None if worst is None else {"worst_ratio": worst["value"], "row": worst["row"], "slower": slower}
+
+
+def _setting(row: Row) -> tuple[str, str, int]:
+    return row["model"], row["dtype"], row["links"]
+
+
+def _warm_over_replay(row: Row) -> float:
+    return row["warm_ms"] / row["graph_replay_ms"]
+
+
+def _worst(values: Iterable[tuple[float, Row]]) -> dict[str, Any] | None:
+    """The largest value and the row it is of."""
+    found = max(values, key=lambda pair: pair[0], default=None)
+    return None if found is None else {"value": found[0], "row": title(found[1])}

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import deepplan
+
+FIELDS = {
+    *("model", "dtype", "links", "method", "coded", "cold_ms", "cold_p99_ms", "floor_ms", "ratio", "predicted_ms"),
+    *("warm_ms", "graph_replay_ms", "crossing_bytes", "link_gbps", "repeats"),
+    *("replayed", "stall_ms", "launch", "loaded_bytes", "direct_host_access_bytes", "batch", "devices", "equal"),
+}
+METHODS = ["demand", "pipeline", "deepplan"]
+POLICIES = {"demand": "load_all", "pipeline": "pipeswitch", "deepplan": "optimal"}
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = torch.nn.Embedding(1000, 64)
+        self.first = torch.nn.Linear(64, 256)
+        self.second = torch.nn.Linear(256, 10)
+        self.zoo_name = name
+        self.example_inputs = torch.arange(12).reshape(2, 6)
+        self.eval().requires_grad_(False)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(self.embed(ids))))
+
+
+def arguments(folder: Path, *options: str) -> list[str]:
+    places = [f"--{name}={folder / name}" for name in ("results", "profiles", "figures")]
+    measuring = ["--devices", "host:0", "host:1", "--repeat", "2", "--profile-budget", "0.1", "--commit", "abc"]
+    return [*measuring, *places, *options]
+
+
+def run(folder: Path, *options: str, build: Callable[[str], torch.nn.Module] = Tiny) -> int:
+    import floors
+
+    return floors.main(arguments(folder, *options), build=build)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results" / "floors.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("floors")
+
+
+@pytest.fixture
+def results(folder: Path) -> dict[str, Any]:
+    if not (folder / "results").exists():
+        assert run(folder, "--models", "one") == 0
+    return read(folder)
+
+
+def test_every_dtype_link_count_and_method_has_a_row_with_every_field(results: dict[str, Any]) -> None:
+    found = [(row["dtype"], row["links"], row["method"]) for row in results["rows"]]
+    assert found == [(d, n, m) for d in ("fp32", "tf32", "bf16") for n in (1, 2) for m in METHODS]
+    for row in results["rows"]:
+        assert set(row) == FIELDS
+        assert row["equal"] and not row["coded"] and not row["replayed"]  # host devices have no graphs
+        assert row["repeats"] == 2 and 0 < row["cold_ms"] <= row["cold_p99_ms"]
+        assert len(row["devices"]) == row["links"] and row["launch"] == "operators"
+    assert results["provenance"]["commit"] == "abc"
+    assert results["summary"]["cold_above_bar"]["row"].startswith("one ")
+
+
+def test_a_floor_is_the_larger_of_the_module_and_its_bytes(results: dict[str, Any]) -> None:
+    dense = 4 * (64 * 256 + 256 + 256 * 10 + 10)
+    for row in results["rows"]:
+        assert row["crossing_bytes"] == (dense // 2 if row["dtype"] == "bf16" else dense)
+        crossing_ms = row["crossing_bytes"] / (row["links"] * row["link_gbps"] * 1e6)
+        assert row["floor_ms"] == max(row["graph_replay_ms"], crossing_ms)
+        assert row["ratio"] == row["cold_ms"] / row["floor_ms"]
+        assert 2 < row["link_gbps"] <= 4.1  # what host links carry
+
+
+def test_predictions_can_be_computed_again_from_the_saved_profiles(results: dict[str, Any], folder: Path) -> None:
+    for row in results["rows"]:
+        path = folder / "profiles" / results["provenance"]["machine"] / f"one-{row['dtype']}-b1.json"
+        profile = deepplan.Profile.load(path)
+        assert profile.dtype == row["dtype"]
+        plan = deepplan.search(profile, POLICIES[row["method"]], devices=row["devices"])
+        assert plan.predicted_ms == row["predicted_ms"]
+        assert plan.loaded_bytes == row["loaded_bytes"]
+
+
+def test_pairs_measured_before_are_kept_and_failures_are_told(results: dict[str, Any], folder: Path) -> None:
+    def build(name: str) -> torch.nn.Module:
+        if name == "broken":
+            raise RuntimeError("made to fail")
+        return Tiny(name)
+
+    options = ["--models", "broken", "two", "--dtypes", "bf16", "--links", "2"]
+    assert run(folder, *options, build=build) == 1
+    rows = read(folder)["rows"]
+    assert rows[:18] == results["rows"][:18]
+    assert [(row["model"], row["dtype"], row["links"]) for row in rows[18:]] == [("two", "bf16", 2)] * 3
+
+
+def test_one_export_serves_fp32_and_tf32(tmp_path: Path) -> None:
+    from floors_measuring import _Exports
+
+    built = []
+    exports = _Exports(lambda name: built.append(name) or Tiny(name))  # type: ignore[func-returns-value]
+    module, fp32 = exports.of("one", "fp32")
+    again, tf32 = exports.of("one", "tf32")
+    cast, bf16 = exports.of("one", "bf16")
+    assert built == ["one"] and again is module and tf32.captured is fp32.captured
+    assert (fp32.dtype, tf32.dtype, bf16.dtype) == ("fp32", "tf32", "bf16")
+    assert next(cast.parameters()).dtype == torch.bfloat16 and next(module.parameters()).dtype == torch.float32
+
+
+def test_time_that_is_up_is_told_and_what_is_missing_comes_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, make_floor_row
+) -> None:
+    import floors_measuring
+
+    options = ["--models", "one", "--dtypes", "fp32", "bf16", "--links", "1"]
+    monkeypatch.setattr(floors_measuring.time, "perf_counter", iter([0.0, 5.0, *[15.0] * 10**5]).__next__)
+    monkeypatch.setattr(
+        floors_measuring, "_measure", lambda module, source, *rest: iter([make_floor_row(dtype=source.dtype)])
+    )
+    assert run(tmp_path, *options, "--time-limit", "10") == 0
+    assert "not measured: one bf16" in capsys.readouterr().out
+    assert [row["dtype"] for row in read(tmp_path)["rows"]] == ["fp32"]
+    monkeypatch.setattr(floors_measuring.time, "perf_counter", iter([0.0, 5.0, *[15.0] * 10**5]).__next__)
+    assert run(tmp_path, *options, "--time-limit", "10") == 0
+    assert "not measured: one fp32" in capsys.readouterr().out
+    assert [row["dtype"] for row in read(tmp_path)["rows"]] == ["fp32", "bf16"]
+
+
+def test_without_any_time_there_is_nothing_to_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--models", "one", "--time-limit", "0") == 1
+    assert "not measured: one fp32, one tf32, one bf16" in capsys.readouterr().out
+
+
+def test_wrong_outputs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import floors_measuring
+    from deepplan.engine.resident import Resident
+
+    def wrong(module: torch.nn.Module, *rest: object) -> Resident:
+        return Resident(1.0, "eager", (module(module.example_inputs) + 0.1,))
+
+    monkeypatch.setattr(floors_measuring, "measure_resident", wrong)
+    assert run(tmp_path, "--models", "one", "--dtypes", "tf32", "--links", "1") == 1
+    assert not (tmp_path / "results").exists() and not (tmp_path / "profiles").exists()
+
+
+@pytest.mark.parametrize("links", ["0", "3"])
+def test_links_that_are_not_there_are_refused(tmp_path: Path, links: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, "--links", links)
+    assert f"--links {links}" in capsys.readouterr().err
+
+
+def test_redrawing_needs_neither_torch_nor_the_compiled_core(tmp_path: Path, make_floor_row) -> None:
+    from floors_summary import summarise
+
+    rows = [
+        make_floor_row(model=model, dtype=dtype, links=links, method=method, cold_ms=6.0 / links + index)
+        for model in ("bert_base", "gpt2")
+        for dtype in ("fp32", "bf16")
+        for links in (1, 2, 4)
+        for index, method in enumerate(METHODS)
+    ]
+    document = {"provenance": {"machine": "h100x4", "torch": "2.11"}, "summary": summarise(rows), "rows": rows}
+    (tmp_path / "floors.json").write_text(json.dumps(document))
+    experiments = Path(__file__).resolve().parents[2] / "experiments"
+    code = (
+        f"import sys; sys.path.insert(0, {str(experiments)!r}); import floors; "
+        f"assert floors.main(['--redraw', '--results', {str(tmp_path)!r}, '--figures', {str(tmp_path)!r}]) == 0; "
+        "assert not {'torch', 'deepplan._core'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert (tmp_path / "floors.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_redrawing_without_results_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import floors
+
+    assert floors.main(["--redraw", "--results", str(tmp_path)]) == 1
+    assert "without --redraw" in capsys.readouterr().err

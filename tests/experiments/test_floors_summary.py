@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+MakeRow = Callable[..., dict[str, Any]]
+
+
+def test_cold_starts_over_one_link_are_held_to_the_bars(make_floor_row: MakeRow) -> None:
+    from floors_summary import summarise
+
+    rows = [
+        make_floor_row(model="kept", cold_ms=5.3, cold_p99_ms=5.8),
+        make_floor_row(model="missed", cold_ms=5.36, cold_p99_ms=6.0),
+        make_floor_row(model="other", cold_ms=50.0, cold_p99_ms=50.0, method="demand"),
+        make_floor_row(model="parallel", cold_ms=50.0, cold_p99_ms=50.0, links=2),
+    ]
+    summary = summarise(rows)
+    missed = "missed fp32 deepplan, 1 link"
+    cold, p99 = summary["cold_above_bar"], summary["p99_above_bar"]
+    assert (cold["row"], cold["missed"]) == (missed, [missed]) and cold["worst_ms"] == pytest.approx(0.01)
+    assert (p99["row"], p99["missed"]) == (missed, [missed]) and p99["worst_ms"] == pytest.approx(0.15)
+    kept = summarise(rows[:1])["cold_above_bar"]
+    assert kept["missed"] == [] and kept["worst_ms"] == pytest.approx(-0.05)
+    assert summary["worst_ratio_by_links"]["2"] == {"value": 10.0, "row": "parallel fp32 deepplan, 2 links"}
+
+
+def test_error_is_relative_to_the_measurement(make_floor_row: MakeRow) -> None:
+    from floors_summary import summarise
+
+    rows = [make_floor_row(cold_ms=10.0, predicted_ms=9.0), make_floor_row(cold_ms=5.0, predicted_ms=6.0)]
+    assert summarise(rows)["median_prediction_error"] == pytest.approx(0.15)
+
+
+def test_warm_runs_are_compared_with_the_replay(make_floor_row: MakeRow) -> None:
+    from floors_summary import summarise
+
+    rows = [
+        make_floor_row(method="demand", warm_ms=4.4, graph_replay_ms=4.0),
+        make_floor_row(warm_ms=6.0, graph_replay_ms=4.0, replayed=False, launch="operators"),
+    ]
+    summary = summarise(rows)
+    assert summary["worst_warm_over_replay"] == {"value": 1.5, "row": "one fp32 deepplan, 1 link"}
+    assert summary["worst_warm_over_replay_all_loaded"]["value"] == pytest.approx(1.1)
+    assert summary["not_replayed"] == ["one fp32"]
+    assert summary["launched_by_operators"] == ["one fp32 deepplan, 1 link"]
+
+
+def test_deepplan_is_compared_with_pipeswitch_over_as_many_links(make_floor_row: MakeRow) -> None:
+    from floors_summary import summarise
+
+    rows = [
+        make_floor_row(method="pipeline", links=1, cold_ms=6.0),
+        make_floor_row(method="deepplan", links=1, cold_ms=6.05),
+        make_floor_row(method="pipeline", links=2, cold_ms=4.0),
+        make_floor_row(method="deepplan", links=2, cold_ms=4.1),
+        make_floor_row(method="deepplan", links=4, cold_ms=40.0),
+    ]
+    over = summarise(rows)["deepplan_over_pipeline"]
+    assert over["worst_ratio"] == pytest.approx(1.025)
+    assert over["slower"] == [over["row"]] == ["one fp32 deepplan, 2 links"]
+
+
+def test_what_was_not_measured_is_none() -> None:
+    from floors_summary import summarise
+
+    summary = summarise([])
+    assert summary["cold_above_bar"] is None and summary["deepplan_over_pipeline"] is None
+    assert summary["worst_warm_over_replay"] is None and summary["median_prediction_error"] is None
+    assert summary["worst_ratio_by_links"] == {}
