@@ -84,6 +84,16 @@ void check_piece(const CodedPiece& piece) {
   }
 }
 
+void check_decoding(const CodedPiece& piece, const void* coded, const void* plain) {
+  check_piece(piece);
+  for (const void* address : {coded, plain}) {
+    if (reinterpret_cast<std::uintptr_t>(address) % kVectorBytes != 0) {
+      throw InvalidArgument("weights cannot be decoded " + std::string(address == coded ? "from" : "to") +
+                            " an address that is no multiple of " + std::to_string(kVectorBytes));
+    }
+  }
+}
+
 std::size_t most_coded_bytes(WeightFormat format, std::size_t plain_bytes) {
   const PieceLayout layout = piece_layout(format, plain_bytes);
   return layout.escapes_at + layout.blocks * kWeightsPerBlock;
@@ -95,6 +105,7 @@ std::size_t encode_weights(WeightFormat format, std::span<const char> plain, std
     throw InvalidArgument(std::to_string(coded.size()) + " bytes to code " + std::to_string(plain.size()) +
                           " in: it may take " + std::to_string(most_coded_bytes(format, plain.size())));
   }
+  if (plain.empty()) return 0;
   switch (format) {
     case WeightFormat::BFloat16:
       return encode<WeightFormat::BFloat16>(plain, coded.data());

@@ -18,6 +18,9 @@ struct CodedPiece {
 // encoder can give for it. Looks at the sizes only.
 void check_piece(const CodedPiece& piece);
 
+// The same, and that both addresses are aligned to 16 bytes, as a device's decoder needs them.
+void check_decoding(const CodedPiece& piece, const void* coded, const void* plain);
+
 // What encode_weights may need for so many bytes: more than the bytes themselves, for nothing is known of them.
 std::size_t most_coded_bytes(WeightFormat format, std::size_t plain_bytes);
 
