@@ -81,7 +81,7 @@ cudaError_t launch_decode_weights(WeightFormat format, const void* coded, std::s
               static_cast<std::uint32_t>(plain_bytes),
               static_cast<std::uint32_t>(layout.blocks)};
   const unsigned wanted = (piece.blocks + kWarps - 1) / kWarps;
-  const unsigned thread_blocks = std::max(1U, std::min(wanted, static_cast<unsigned>(std::max(max_thread_blocks, 1))));
+  const unsigned thread_blocks = std::min(wanted, static_cast<unsigned>(std::max(max_thread_blocks, 1)));
   void* arguments[] = {&piece};
   return cudaLaunchKernel(kernel(format), dim3(thread_blocks), dim3(kThreads), arguments, 0, stream);
 }

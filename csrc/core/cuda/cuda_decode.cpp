@@ -22,9 +22,15 @@ void cuda_decode(DeviceId device, void* plain, const void* coded, const CodedPie
                  cudaStream_t stream) {
   check_decoding(piece, coded, plain);
   const CudaDeviceGuard guard(device.index);
-  check_cuda(kernels::launch_decode_weights(piece.format, coded, piece.coded_bytes, plain, piece.plain_bytes,
-                                            max_thread_blocks, stream),
-             "the decoding of weights (deepplan must be built for this GPU: CMAKE_CUDA_ARCHITECTURES)");
+  const cudaError_t status = kernels::launch_decode_weights(piece.format, coded, piece.coded_bytes, plain,
+                                                            piece.plain_bytes, max_thread_blocks, stream);
+  if (status == cudaErrorNoKernelImageForDevice) {
+    (void)cudaGetLastError();
+    throw DeviceError(to_string(device) +
+                      " cannot decode weights: deepplan's kernels were not built for it. Build deepplan again with its "
+                      "architecture in CMAKE_CUDA_ARCHITECTURES, or keep the weights as they are");
+  }
+  check_cuda(status, "cudaLaunchKernel");
 }
 
 #else
