@@ -7,6 +7,7 @@ endif()
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
@@ -18,6 +19,7 @@ endif()
 if(DEEPPLAN_SANITIZE)
   # A sanitizer must see every library it judges, and torch was not built with one.
   set(DEEPPLAN_TORCH OFF)
-  add_compile_options("-fsanitize=${DEEPPLAN_SANITIZE}" -fno-sanitize-recover=all -fno-omit-frame-pointer -g -O1)
+  add_compile_options(
+    "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${DEEPPLAN_SANITIZE};-fno-sanitize-recover=all;-fno-omit-frame-pointer;-g;-O1>")
   add_link_options("-fsanitize=${DEEPPLAN_SANITIZE}")
 endif()

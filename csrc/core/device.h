@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/device_id.h"
+#include "core/weight_code.h"
 
 namespace deepplan {
 
@@ -103,6 +104,15 @@ class Device {
   // form a CUDA graph can capture. Costs nothing on a host device's link.
   virtual void copy_to_peer(Device& peer, void* dst, const void* src, std::size_t bytes, Stream& stream) = 0;
   virtual void fill(void* dst, unsigned char byte, std::size_t bytes, Stream& stream) = 0;
+
+  // Whether decode() works. CUDA: where this build has kernels for this GPU; asking also loads them, without which the
+  // first decode() would be slow, and none could be captured in a graph. The host can.
+  virtual bool can_decode() const = 0;
+  // Turns coded weights into plain ones, both in this device's memory, aligned to 16 bytes and apart; ordered on
+  // `stream`, which must be this device's. Leaves most of the device to what runs beside it. Coded bytes that no
+  // encoder gave leave the weights undefined, without an error. No plain bytes is a no-op. InvalidArgument for sizes
+  // that check_piece refuses, DeviceError with the remedy where can_decode() is false.
+  virtual void decode(void* plain, const void* coded, const CodedPiece& piece, Stream& stream) = 0;
 
   // The address through which this device reads `pinned` (memory of a PinnedArena) in place.
   virtual const void* in_place_address(const void* pinned) const = 0;

@@ -130,6 +130,21 @@ void HostDevice::fill(void* dst, unsigned char byte, std::size_t bytes, Stream& 
   });
 }
 
+void HostDevice::decode(void* plain, const void* coded, const CodedPiece& piece, Stream& stream) {
+  HostStream& host = stream_of(id_, stream);
+  check_decoding(piece, coded, plain);
+  if (piece.plain_bytes == 0) return;
+  host.push([plain = static_cast<char*>(plain), coded = static_cast<const char*>(coded), piece](HostLink::TimePoint) {
+    try {
+      decode_weights(piece, coded, plain);
+    } catch (const InvalidArgument&) {
+      // The caller is gone, as with a GPU. Weights that are not numbers are noticed, half of them right may not be.
+      std::memset(plain, 0xff, piece.plain_bytes);
+    }
+    return HostLink::Clock::now();
+  });
+}
+
 void HostDevice::charge_in_place_read(std::size_t bytes) {
   if (bytes > 0) from_host_->move(bytes, HostLink::Clock::now(), [](std::size_t, std::size_t) {});
 }

@@ -30,6 +30,8 @@ class HostDevice final : public Device {
   void copy_to_host(void* dst, const void* src, std::size_t bytes, Stream& stream) override;
   void copy_to_peer(Device& peer, void* dst, const void* src, std::size_t bytes, Stream& stream) override;
   void fill(void* dst, unsigned char byte, std::size_t bytes, Stream& stream) override;
+  bool can_decode() const override { return true; }
+  void decode(void* plain, const void* coded, const CodedPiece& piece, Stream& stream) override;
   const void* in_place_address(const void* pinned) const override { return pinned; }
   void charge_in_place_read(std::size_t bytes) override;
   std::unique_ptr<LaunchGraph> instantiate(void* captured) override;

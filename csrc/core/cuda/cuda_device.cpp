@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/cuda/cuda_check.h"
+#include "core/cuda/cuda_decode.h"
 #include "core/cuda/cuda_graph.h"
 #include "core/cuda/cuda_stream.h"
 #include "core/error.h"
@@ -42,6 +43,7 @@ class CudaDevice final : public Device {
     cudaDeviceProp properties{};
     check_cuda(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
     name_ = properties.name;
+    decode_thread_blocks_ = std::max(1, properties.multiProcessorCount / 2);
   }
 
   DeviceId id() const override { return id_; }
@@ -88,6 +90,11 @@ class CudaDevice final : public Device {
     check_cuda(cudaMemsetAsync(dst, byte, bytes, handle(cuda)), "cudaMemsetAsync");
   }
 
+  bool can_decode() const override { return cuda_can_decode(id_); }
+  void decode(void* plain, const void* coded, const CodedPiece& piece, Stream& stream) override {
+    cuda_decode(id_, plain, coded, piece, decode_thread_blocks_, handle(own(stream)));
+  }
+
   const void* in_place_address(const void* pinned) const override {
     const CudaDeviceGuard guard(id_.index);
     void* address = nullptr;
@@ -128,6 +135,8 @@ class CudaDevice final : public Device {
 
   DeviceId id_;
   std::string name_;
+  // Half of the multiprocessors: enough to keep up with several links, and the layers that run meanwhile keep the rest.
+  int decode_thread_blocks_ = 1;
 };
 
 PeerLink CudaDevice::peer_link(const Device& peer) const {
