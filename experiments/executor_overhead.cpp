@@ -64,7 +64,7 @@ int run() {
   const ExecutionPlan plan{.placement = std::vector<Placement>(kOperators, Placement::DirectHostAccess),
                            .group = std::vector<int>(kOperators, -1),
                            .route = {}};
-  const WeightTable weights(program, uses_on_device(program, plan), WeightLayout{}, nullptr);
+  const WeightTable weights(program, uses_on_device(program, plan), WeightLayout{}, {});
   const auto device = open_device({Backend::Host, 0});
   const c10::OperatorHandle& add = *program.steps().front().handle;
   const at::Tensor x = at::ones({1});

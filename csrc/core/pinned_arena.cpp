@@ -71,18 +71,29 @@ struct PinnedArenaState {
     return std::erase_if(segments, [](const Segment& segment) { return segment.ranges.empty(); }) > 0;
   }
 
-  void release(const char* data) {
+  // Calls change(ranges, offset) for the block at `data`, under the lock.
+  template <typename Change>
+  void with_block(const char* data, const Change& change) {
     const std::lock_guard lock(mutex);
     for (Segment& segment : segments) {
       const char* begin = segment.memory->data();
       if (data < begin || data >= begin + segment.memory->size_bytes()) continue;
-      segment.ranges.release(static_cast<std::size_t>(data - begin));
+      change(segment.ranges, static_cast<std::size_t>(data - begin));
       return;
     }
   }
 };
 
-void PinnedBlock::Release::operator()(char* data) const noexcept { state->release(data); }
+void PinnedBlock::Release::operator()(char* data) const noexcept {
+  state->with_block(data, [](RangeAllocator& ranges, std::size_t offset) { ranges.release(offset); });
+}
+
+void PinnedBlock::shrink(std::size_t bytes) {
+  if (bytes >= size_bytes()) return;
+  range_.get_deleter().state->with_block(
+      range_.get(), [bytes](RangeAllocator& ranges, std::size_t offset) { ranges.shrink(offset, bytes); });
+  size_bytes_ = bytes;
+}
 
 PinnedArena::PinnedArena(PinnedArenaOptions options) : state_(std::make_shared<PinnedArenaState>()) {
   if (options.step_bytes == 0 || options.segment_bytes == 0) {

@@ -49,6 +49,8 @@ class PinnedBlock {
   PinnedBlock& operator=(PinnedBlock&&) noexcept = default;
   char* data() const { return range_.get(); }
   std::size_t size_bytes() const { return range_ ? size_bytes_ : 0; }
+  // Gives all but the first `bytes` back to the arena; no-op where there is no more.
+  void shrink(std::size_t bytes);
 
  private:
   friend class PinnedArena;

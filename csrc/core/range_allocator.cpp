@@ -52,9 +52,22 @@ bool RangeAllocator::allocate_at(std::size_t offset, std::size_t bytes) {
 void RangeAllocator::release(std::size_t offset) {
   const auto range = live_.find(offset);
   if (range == live_.end()) throw InvalidArgument("no live range begins at offset " + std::to_string(offset));
-  std::size_t length = range->second;
-  used_bytes_ -= length;
+  const std::size_t length = range->second;
   live_.erase(range);
+  give(offset, length);
+}
+
+void RangeAllocator::shrink(std::size_t offset, std::size_t bytes) {
+  const auto range = live_.find(offset);
+  if (range == live_.end()) throw InvalidArgument("no live range begins at offset " + std::to_string(offset));
+  const std::size_t before = range->second, remaining = rounded(bytes).value_or(before);
+  if (remaining >= before) return;
+  range->second = remaining;
+  give(offset + remaining, before - remaining);
+}
+
+void RangeAllocator::give(std::size_t offset, std::size_t length) {
+  used_bytes_ -= length;
   const auto after = free_.lower_bound(offset);
   if (after != free_.begin()) {
     const auto [before_offset, before_length] = *std::prev(after);

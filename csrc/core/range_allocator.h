@@ -22,6 +22,8 @@ class RangeAllocator {
   // The range [offset, offset + bytes), if all of it is free; `offset` must be a multiple of the alignment
   // (InvalidArgument otherwise). Returns whether it was taken.
   bool allocate_at(std::size_t offset, std::size_t bytes);
+  // Gives the end of a live range back, so that `bytes` of it remain; no-op when it is no longer than that.
+  void shrink(std::size_t offset, std::size_t bytes);
   // Gives a range back. InvalidArgument when none begins at `offset` (given back twice).
   void release(std::size_t offset);
 
@@ -37,6 +39,8 @@ class RangeAllocator {
  private:
   // Nothing when it is more than there is at all.
   std::optional<std::size_t> rounded(std::size_t bytes) const;
+  // Merges a range with its free neighbours.
+  void give(std::size_t offset, std::size_t length);
   // Takes [offset, offset + length) out of the free range that holds it.
   void take(std::size_t free_offset, std::size_t free_length, std::size_t offset, std::size_t length);
   void insert_free(std::size_t offset, std::size_t length);

@@ -13,8 +13,10 @@ namespace py = pybind11;
 namespace deepplan {
 namespace {
 
-ExecutionPlan to_plan(const std::vector<bool>& loads, std::vector<int> groups, std::vector<int> routes) {
-  ExecutionPlan plan{.placement = {}, .group = std::move(groups), .route = std::move(routes)};
+ExecutionPlan to_plan(const std::vector<bool>& loads, std::vector<int> groups, std::vector<int> routes,
+                      std::vector<bool> coded) {
+  ExecutionPlan plan{
+      .placement = {}, .group = std::move(groups), .route = std::move(routes), .coded = std::move(coded)};
   for (const bool load : loads) plan.placement.push_back(load ? Placement::Load : Placement::DirectHostAccess);
   return plan;
 }
@@ -34,7 +36,8 @@ py::object to_python(const c10::IValue& value) {
 
 void bind_session(py::module_& module) {
   py::class_<ExecutionPlan>(module, "ExecutionPlan")
-      .def(py::init(&to_plan), py::arg("loads"), py::arg("groups"), py::arg("routes"));
+      .def(py::init(&to_plan), py::arg("loads"), py::arg("groups"), py::arg("routes"),
+           py::arg("coded") = std::vector<bool>{});
   py::class_<LayerTimes>(module, "LayerTimes")
       .def_readonly("start_ms", &LayerTimes::start_ms)
       .def_readonly("end_ms", &LayerTimes::end_ms);
@@ -56,6 +59,7 @@ void bind_session(py::module_& module) {
            }),
            py::arg("name"), py::arg("program"), py::arg("links"), py::arg("plan"), py::arg("promote") = true, NoGil())
       .def("storage_bytes", &Session::storage_bytes, py::arg("storage"))
+      .def("encode", &Session::encode, NoGil())
       .def(
           "run",
           [](Session& session, std::vector<at::Tensor> inputs) {
@@ -90,7 +94,8 @@ void bind_session(py::module_& module) {
       .def_property_readonly("is_resident", py::cpp_function(&Session::is_resident, NoGil()))
       .def_property_readonly("loaded_bytes", [](const Session& session) { return session.layout().loaded_bytes; })
       .def_property_readonly("resident_bytes", [](const Session& session) { return session.layout().resident_bytes; })
-      .def_property_readonly("total_bytes", [](const Session& session) { return session.layout().total_bytes; });
+      .def_property_readonly("crossing_bytes", [](const Session& session) { return session.host().crossing_bytes(); })
+      .def_property_readonly("host_bytes", [](const Session& session) { return session.host().size_bytes(); });
 }
 
 }  // namespace deepplan

@@ -1,28 +1,159 @@
 #include "runtime/host_weights.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "core/error.h"
+#include "runtime/parallel_for.h"
+#include "runtime/piece_order.h"
 
 namespace deepplan {
+namespace {
+
+constexpr std::size_t kCodingThreads = 8;
+
+std::size_t aligned(std::size_t offset) {
+  return (offset + kTensorAlignmentBytes - 1) / kTensorAlignmentBytes * kTensorAlignmentBytes;
+}
+
+}  // namespace
 
 HostWeights::HostWeights(PinnedArena& arena, WeightLayout layout)
-    : arena_(&arena), layout_(std::move(layout)), block_(arena.allocate(layout_.total_bytes)) {}
+    : arena_(&arena), layout_(std::move(layout)), block_(arena.allocate(layout_.total_bytes)) {
+  place_plain();
+}
+
+void HostWeights::place_plain() {
+  groups_.clear();
+  for (const Extent& extent : layout_.groups) groups_.push_back({.at = extent.offset, .pieces = {}});
+  tail_at_ = layout_.loaded_bytes;
+  is_coded_ = false;
+}
+
+int HostWeights::group_of(int tensor) const {
+  const std::size_t offset = layout_.tensor_offset.at(static_cast<std::size_t>(tensor));
+  if (offset >= layout_.loaded_bytes) return -1;
+  // The last one that begins no later: groups without bytes begin where the next one does.
+  const auto after = std::upper_bound(layout_.groups.begin(), layout_.groups.end(), offset,
+                                      [](std::size_t at, const Extent& extent) { return at < extent.offset; });
+  return static_cast<int>(after - layout_.groups.begin()) - 1;
+}
+
+char* HostWeights::data(int tensor) const {
+  const std::size_t offset = layout_.tensor_offset.at(static_cast<std::size_t>(tensor));
+  const int index = group_of(tensor);
+  if (index < 0) return block_.data() + tail_at_ + (offset - layout_.loaded_bytes);
+  const Group& group = groups_[static_cast<std::size_t>(index)];
+  if (!group.pieces.empty()) return nullptr;
+  return block_.data() + group.at + (offset - layout_.groups[static_cast<std::size_t>(index)].offset);
+}
+
+void HostWeights::read(int tensor, char* destination) const {
+  const std::size_t begin = layout_.tensor_offset.at(static_cast<std::size_t>(tensor));
+  const std::size_t bytes = layout_.tensor_bytes[static_cast<std::size_t>(tensor)];
+  if (bytes == 0) return;
+  if (const char* const plain = data(tensor)) {
+    std::memcpy(destination, plain, bytes);
+    return;
+  }
+  std::vector<char> decoded;
+  for (const HostPiece& piece : coded_pieces(group_of(tensor))) {
+    const std::size_t from = std::max(begin, piece.offset), to = std::min(begin + bytes, piece.offset + piece.bytes);
+    if (from >= to) continue;
+    const char* source = piece_data(piece);
+    if (piece.coding) {
+      decoded.resize(piece.bytes);
+      decode_weights(*piece.coding, source, decoded.data());
+      source = decoded.data();
+    }
+    std::memcpy(destination + (from - begin), source + (from - piece.offset), to - from);
+  }
+}
+
+const char* HostWeights::group_data(int group) const {
+  const Group& wanted = groups_.at(static_cast<std::size_t>(group));
+  if (!wanted.pieces.empty()) throw InvalidArgument("group " + std::to_string(group) + " is coded: it has pieces");
+  return block_.data() + wanted.at;
+}
+
+std::size_t HostWeights::crossing_bytes() const {
+  std::size_t sum = 0;
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    if (groups_[group].pieces.empty()) sum += layout_.groups[group].bytes;
+    for (const HostPiece& piece : groups_[group].pieces) sum += piece.crossing_bytes();
+  }
+  return sum;
+}
+
+void HostWeights::code(const std::vector<std::optional<GroupCoding>>& codings) {
+  if (is_coded_ || codings.size() != groups_.size()) {
+    throw InvalidArgument(is_coded_ ? "the weights are coded already"
+                                    : std::to_string(codings.size()) + " codings for " +
+                                          std::to_string(groups_.size()) + " groups");
+  }
+  is_coded_ = true;
+  // Nothing grows, so whatever is written lies before what is still to be read.
+  std::size_t end = 0;
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    const Extent& extent = layout_.groups[group];
+    if (codings[group] && extent.bytes > 0) {
+      end = code_group(groups_[group], extent, *codings[group], end);
+    } else {
+      groups_[group].at = end;
+      end = move_plain(extent, end);
+    }
+  }
+  tail_at_ = end;
+  end = move_plain({layout_.loaded_bytes, layout_.total_bytes - layout_.loaded_bytes}, end);
+  block_.shrink(end);
+}
+
+std::size_t HostWeights::move_plain(const Extent& extent, std::size_t at) {
+  if (at != extent.offset) std::memmove(block_.data() + at, block_.data() + extent.offset, extent.bytes);
+  return at + extent.bytes;
+}
+
+std::size_t HostWeights::code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at) {
+  const std::vector<std::size_t> shares = even_shares(extent.bytes, coding.piece_bytes);
+  std::vector<std::vector<char>> scratch(std::min(kCodingThreads, shares.size()));
+  for (auto& buffer : scratch) buffer.resize(most_coded_bytes(coding.format, shares.front()));
+  std::vector<std::size_t> coded_bytes(scratch.size());
+  std::size_t offset = extent.offset;
+  for (std::size_t first = 0; first < shares.size(); first += scratch.size()) {
+    const std::size_t count = std::min(scratch.size(), shares.size() - first);
+    const std::size_t share = shares.front();  // all but the last are equal
+    parallel_for(count, kCodingThreads, [&](std::size_t i) {
+      coded_bytes[i] =
+          encode_weights(coding.format, {block_.data() + offset + i * share, shares[first + i]}, scratch[i]);
+    });
+    for (std::size_t i = 0; i < count; ++i) {
+      HostPiece piece{.offset = offset, .bytes = shares[first + i], .at = at, .coding = std::nullopt};
+      if (aligned(coded_bytes[i]) < piece.bytes) {
+        piece.coding = CodedPiece{coding.format, piece.bytes, coded_bytes[i]};
+        std::memcpy(block_.data() + at, scratch[i].data(), coded_bytes[i]);
+        at += aligned(coded_bytes[i]);
+      } else {
+        at = move_plain({piece.offset, piece.bytes}, at);
+      }
+      offset += piece.bytes;
+      group.pieces.push_back(piece);
+    }
+  }
+  return at;
+}
 
 void HostWeights::relayout(WeightLayout layout) {
   if (layout.tensor_bytes != layout_.tensor_bytes) {
     throw InvalidArgument("the new layout is another model's: its tensors differ in number or size");
   }
   PinnedBlock block = arena_->allocate(layout.total_bytes);
-  for (std::size_t tensor = 0; tensor < layout.tensor_bytes.size(); ++tensor) {
-    const std::size_t bytes = layout.tensor_bytes[tensor];
-    if (bytes > 0) {
-      std::memcpy(block.data() + layout.tensor_offset[tensor], block_.data() + layout_.tensor_offset[tensor], bytes);
-    }
-  }
+  parallel_for(layout.tensor_bytes.size(), kCodingThreads, [&](std::size_t tensor) {
+    read(static_cast<int>(tensor), block.data() + layout.tensor_offset[tensor]);
+  });
   block_ = std::move(block);
   layout_ = std::move(layout);
+  place_plain();
 }
 
 }  // namespace deepplan

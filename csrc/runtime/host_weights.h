@@ -1,33 +1,87 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
+#include <vector>
 
 #include "core/pinned_arena.h"
+#include "core/weight_code.h"
 #include "runtime/plan.h"
 #include "runtime/weight_layout.h"
 
 namespace deepplan {
 
-// A model's weights in pinned host memory, contiguous, laid out by a plan. It is the one copy that is always valid:
-// evicting a model from a device costs nothing. Loads and in-place reads must be done before it is destroyed or laid
-// out again.
+// How a group is coded: as weights of one format (others in it are kept, too, in more bytes), in pieces that cross a
+// link and are decoded one by one.
+struct GroupCoding {
+  WeightFormat format = WeightFormat::BFloat16;
+  std::size_t piece_bytes = 0;  // plain, at most
+};
+
+// A stretch of a coded group as it lies in host memory.
+struct HostPiece {
+  std::size_t offset = 0;                           // of the plain bytes, in the layout
+  std::size_t bytes = 0;                            // plain
+  std::size_t at = 0;                               // in host memory, from its begin
+  std::optional<CodedPiece> coding = std::nullopt;  // nothing where it would not have been smaller
+  std::size_t crossing_bytes() const { return coding ? coding->coded_bytes : bytes; }
+};
+
+// A model's weights in pinned host memory, contiguous, laid out by a plan; groups may be coded. It is the one copy that
+// is always valid: evicting a model from a device costs nothing. Loads and in-place reads must be done before it is
+// destroyed, coded or laid out again.
 class HostWeights {
  public:
-  // Takes the memory; contents are the caller's to write through data(). OutOfMemory from the arena.
+  // Takes the memory; contents are the caller's to write through data(tensor). OutOfMemory from the arena.
   HostWeights(PinnedArena& arena, WeightLayout layout);
 
-  char* data() const { return block_.data(); }
-  char* data(int tensor) const { return block_.data() + layout_.tensor_offset.at(static_cast<std::size_t>(tensor)); }
+  // Where a tensor lies; null if its group is coded.
+  char* data(int tensor) const;
+  // Writes a tensor's plain bytes to `destination`, whether it is coded or not.
+  void read(int tensor, char* destination) const;
+
+  // The plain bytes of a group, or of what the layout promotes; InvalidArgument for a group that is coded.
+  const char* group_data(int group) const;
+  const char* promoted_data() const { return block_.data() + tail_at_; }
+  // In the order of the layout; empty for a group that is not coded.
+  const std::vector<HostPiece>& coded_pieces(int group) const {
+    return groups_.at(static_cast<std::size_t>(group)).pieces;
+  }
+  const char* piece_data(const HostPiece& piece) const { return block_.data() + piece.at; }
+
   const WeightLayout& layout() const { return layout_; }
+  // The whole range, whatever is in it.
+  char* begin() const { return block_.data(); }
+  // What it takes of the arena.
+  std::size_t size_bytes() const { return block_.size_bytes(); }
+  // What a cold start brings over the links.
+  std::size_t crossing_bytes() const;
+
+  // Codes the groups that `codings`, one a group, has one for, in place: the rest moves up, and what is gained returns
+  // to the arena. Once a layout (InvalidArgument); relayout makes everything plain again.
+  void code(const std::vector<std::optional<GroupCoding>>& codings);
 
   // Moves the tensors to where another layout of the same model has them. Needs room for both; when there is none,
   // OutOfMemory, and nothing has changed. Addresses from data() and loaders made before are void after it.
   void relayout(WeightLayout layout);
 
  private:
+  struct Group {
+    std::size_t at = 0;  // of the plain bytes, unless it is coded
+    std::vector<HostPiece> pieces;
+  };
+  void place_plain();
+  // Both move what lies at the layout's place to `at` and return the end of it.
+  std::size_t move_plain(const Extent& extent, std::size_t at);
+  std::size_t code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at);
+  int group_of(int tensor) const;  // -1 for one that no group loads
+
   PinnedArena* arena_;
   WeightLayout layout_;
   PinnedBlock block_;
+  std::vector<Group> groups_;
+  std::size_t tail_at_ = 0;  // of what follows the groups
+  bool is_coded_ = false;
 };
 
 }  // namespace deepplan

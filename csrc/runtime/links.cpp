@@ -11,20 +11,38 @@ namespace deepplan {
 
 struct Links::Slot {
   std::unique_ptr<DeviceMemory> memory;
-  std::unique_ptr<Event> loaded;     // host bytes are in the slot
-  std::unique_ptr<Event> forwarded;  // and on in the target: the slot is free
-  bool used = false;                 // `forwarded` was recorded
+  std::unique_ptr<Event> loaded;  // bytes are in the slot; of the device that brings them
+  std::unique_ptr<Event> freed;   // and forwarded or decoded
+  bool used = false;              // `freed` was recorded
+};
+
+struct Links::Ring {
+  std::vector<Slot> slots;
+  std::size_t next = 0;
+
+  Slot& take() {
+    Slot& slot = slots[next];
+    next = (next + 1) % slots.size();
+    return slot;
+  }
 };
 
 struct Links::Link {
   std::shared_ptr<Device> device;
-  std::vector<Slot> ring;  // before the streams: their work ends first
-  std::size_t next_slot = 0;
+  // Before the streams: their work ends first.
+  Ring staging;  // on the helper
+  Ring coded;    // on the target
   std::unique_ptr<Stream> load;
-  std::unique_ptr<Stream> hop;  // null on link 0
+  std::unique_ptr<Stream> hop;     // null on link 0
+  std::unique_ptr<Stream> decode;  // null until something coded travels here
 };
 
 namespace {
+
+// A piece long enough that a copy's latency is small beside it, and short enough that decoding the last one is soon
+// over. A helper's has to fit its staging buffers.
+constexpr std::size_t kOwnCodedPieceBytes = std::size_t{16} << 20;
+constexpr int kCodedSlots = 3;
 
 void check_options(const LinksOptions& options) {
   if (options.slots < 1 || options.slot_bytes < 1) {
@@ -54,9 +72,9 @@ Links::Links(std::shared_ptr<Device> target, std::vector<std::shared_ptr<Device>
     helper->enable_peer_access(*target_);
     auto link = std::make_unique<Link>();
     for (int slot = 0; slot < options_.slots; ++slot) {
-      link->ring.push_back({.memory = helper->allocate(options_.slot_bytes),
-                            .loaded = helper->create_event(),
-                            .forwarded = helper->create_event()});
+      link->staging.slots.push_back({.memory = helper->allocate(options_.slot_bytes),
+                                     .loaded = helper->create_event(),
+                                     .freed = helper->create_event()});
     }
     link->load = helper->create_stream();
     link->hop = helper->create_stream();
@@ -67,7 +85,7 @@ Links::Links(std::shared_ptr<Device> target, std::vector<std::shared_ptr<Device>
 
 Links::~Links() {
   for (const auto& link : links_) {
-    for (Stream* stream : {link->load.get(), link->hop.get(), idle_.get()}) {
+    for (Stream* stream : {link->load.get(), link->hop.get(), link->decode.get(), idle_.get()}) {
       try {
         if (stream != nullptr) stream->synchronize();
       } catch (const Error&) {
@@ -88,7 +106,9 @@ Stream& Links::write_stream(int link) const {
 
 void Links::forget_sent() {
   for (const auto& link : links_) {
-    for (Slot& slot : link->ring) slot.used = false;
+    for (Ring* ring : {&link->staging, &link->coded}) {
+      for (Slot& slot : ring->slots) slot.used = false;
+    }
   }
 }
 
@@ -103,14 +123,48 @@ void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t
                           format_bytes(options_.slot_bytes));
   }
   if (bytes == 0) return;
-  Slot& slot = way.ring[way.next_slot];
-  way.next_slot = (way.next_slot + 1) % way.ring.size();
-  if (slot.used) way.load->wait(*slot.forwarded);
+  Slot& slot = way.staging.take();
+  if (slot.used) way.load->wait(*slot.freed);
   way.device->copy_from_host(slot.memory->data(), pinned_src, bytes, *way.load);
   way.load->record(*slot.loaded);
   way.hop->wait(*slot.loaded);
   way.device->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.hop);
-  way.hop->record(*slot.forwarded);
+  way.hop->record(*slot.freed);
+  slot.used = true;
+}
+
+std::size_t Links::coded_piece_bytes(int link) const { return link == 0 ? kOwnCodedPieceBytes : options_.slot_bytes; }
+
+void Links::prepare_decoding(int link) {
+  Link& way = *links_.at(static_cast<std::size_t>(link));
+  if (way.decode) return;
+  Ring ring;
+  for (int slot = 0; slot < kCodedSlots; ++slot) {
+    ring.slots.push_back({.memory = target_->allocate(coded_piece_bytes(link)),
+                          .loaded = way.device->create_event(),
+                          .freed = target_->create_event()});
+  }
+  way.coded = std::move(ring);
+  way.decode = target_->create_stream();
+}
+
+Stream& Links::decode_stream(int link) const { return *links_.at(static_cast<std::size_t>(link))->decode; }
+
+void Links::send_coded(int link, char* target_dst, std::size_t bytes, const char* pinned_src,
+                       const std::optional<CodedPiece>& coding) {
+  Link& way = *links_.at(static_cast<std::size_t>(link));
+  Slot& slot = way.coded.take();
+  Stream& arrival = write_stream(link);
+  if (slot.used) arrival.wait(*slot.freed);
+  send(link, slot.memory->data(), pinned_src, coding ? coding->coded_bytes : bytes);
+  arrival.record(*slot.loaded);
+  way.decode->wait(*slot.loaded);
+  if (coding) {
+    target_->decode(target_dst, slot.memory->data(), *coding, *way.decode);
+  } else {
+    target_->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.decode);
+  }
+  way.decode->record(*slot.freed);
   slot.used = true;
 }
 

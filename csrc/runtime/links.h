@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/device.h"
+#include "core/weight_code.h"
 
 namespace deepplan {
 
@@ -16,6 +18,7 @@ struct LinksOptions {
 // The ways from host memory into one target device. Link 0 is the target's own; link k > 0 is helper k-1's link, whose
 // pieces are staged in a ring of buffers there and forwarded by peer copies.
 // Separate load and hop streams and a ring keep the helper's link busy while pieces are forwarded.
+// Coded pieces arrive in a ring of buffers on the target, one for each link, and a stream beside it decodes them.
 // Used by one thread at a time; may be shared by the loaders of several models.
 class Links {
  public:
@@ -45,12 +48,24 @@ class Links {
   // before: needed where a capture begins or ends, since captured work cannot wait for other work, nor the reverse.
   void forget_sent();
 
+  // The largest coded piece, in plain bytes, that a link takes.
+  std::size_t coded_piece_bytes(int link) const;
+  // Makes the ring and the stream for coded pieces, unless they are there. OutOfMemory when the ring does not fit.
+  void prepare_decoding(int link);
+  // The target's stream on which this link's pieces are decoded; there after prepare_decoding.
+  Stream& decode_stream(int link) const;
+  // Puts one piece of a coded group on the way, decoded if it has a coding and copied on otherwise. Arrived when the
+  // decode stream's work is done. `bytes` are plain.
+  void send_coded(int link, char* target_dst, std::size_t bytes, const char* pinned_src,
+                  const std::optional<CodedPiece>& coding);
+
   // Puts one copy of host memory into the target on the way. At most slot_bytes on a helper. Arrived when the write
   // stream's work is done; order on one link is the order of the calls.
   void send(int link, char* target_dst, const char* pinned_src, std::size_t bytes);
 
  private:
   struct Slot;
+  struct Ring;
   struct Link;
   std::shared_ptr<Device> target_;
   LinksOptions options_;

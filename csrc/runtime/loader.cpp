@@ -13,12 +13,16 @@ constexpr std::size_t kPromotedPieceBytes = std::size_t{4} << 20;
 }  // namespace
 
 Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& plan)
-    : links_(&links), weights_(&weights), used_(static_cast<std::size_t>(links.count())), joined_(used_.size()) {
+    : links_(&links),
+      weights_(&weights),
+      used_(static_cast<std::size_t>(links.count())),
+      decodes_(static_cast<std::size_t>(links.count())) {
   const std::vector<Extent>& extents = weights.layout().groups;
   if (plan.route.size() != extents.size()) {
     throw InvalidArgument("a plan of " + std::to_string(plan.route.size()) + " groups for weights laid out in " +
                           std::to_string(extents.size()));
   }
+  std::vector<std::vector<Piece>> pieces;
   for (std::size_t group = 0; group < plan.route.size(); ++group) {
     const int link = plan.route[group];
     if (link < 0 || link >= links.count()) {
@@ -27,15 +31,62 @@ Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& pl
     }
     Group& added = groups_.emplace_back();
     added.link = link;
-    added.ready = links.device(link).create_event();
+    added.coded = !weights.coded_pieces(static_cast<int>(group)).empty();
     used_[static_cast<std::size_t>(link)] = true;
+    if (added.coded) {
+      links.prepare_decoding(link);
+      decodes_[static_cast<std::size_t>(link)] = true;
+    }
+    added.ready = (added.coded ? links.target() : links.device(link)).create_event();
+    pieces.push_back(pieces_of(static_cast<int>(group)));
   }
+  pieces_ = order_pieces(pieces, plan.route, links.count());
   for (int link = 0; link < links.count(); ++link) {
-    if (used_[static_cast<std::size_t>(link)]) {
-      joined_[static_cast<std::size_t>(link)] = links.device(link).create_event();
+    for (Stream* stream : streams_of(link)) add_join(*stream);
+  }
+}
+
+std::vector<Piece> Loader::pieces_of(int group) const {
+  std::vector<Piece> pieces;
+  for (const HostPiece& piece : weights_->coded_pieces(group)) {
+    pieces.push_back({.group = group,
+                      .offset = piece.offset,
+                      .bytes = piece.bytes,
+                      .source = weights_->piece_data(piece),
+                      .crossing_bytes = piece.crossing_bytes(),
+                      .in_coded_group = true,
+                      .coding = piece.coding});
+  }
+  if (pieces.empty()) {
+    const Extent& extent = weights_->layout().groups[static_cast<std::size_t>(group)];
+    const int link = groups_[static_cast<std::size_t>(group)].link;
+    const std::size_t most_bytes = link == 0 ? std::max<std::size_t>(extent.bytes, 1) : links_->slot_bytes();
+    std::size_t done = 0;
+    for (const std::size_t bytes : even_shares(extent.bytes, most_bytes)) {
+      pieces.push_back({.group = group,
+                        .offset = extent.offset + done,
+                        .bytes = bytes,
+                        .source = weights_->group_data(group) + done,
+                        .crossing_bytes = bytes,
+                        .coding = std::nullopt});
+      done += bytes;
     }
   }
-  pieces_ = order_pieces(extents, plan.route, links.count(), links.slot_bytes());
+  pieces.front().first = pieces.back().last = true;
+  return pieces;
+}
+
+Stream& Loader::last_stream(const Group& group) const {
+  return group.coded ? links_->decode_stream(group.link) : links_->write_stream(group.link);
+}
+
+std::vector<Stream*> Loader::streams_of(int link) const {
+  const auto index = static_cast<std::size_t>(link);
+  if (!used_[index]) return {};
+  std::vector<Stream*> streams = {&links_->load_stream(link)};
+  if (link > 0) streams.push_back(&links_->write_stream(link));
+  if (decodes_[index]) streams.push_back(&links_->decode_stream(link));
+  return streams;
 }
 
 Loader::~Loader() {
@@ -56,11 +107,10 @@ void Loader::begin(char* device_base, std::span<const std::shared_ptr<Event>> af
   next_ = 0;
   for (Group& group : groups_) group.issued = false;
   for (int link = 0; link < links_->count(); ++link) {
-    if (!used_[static_cast<std::size_t>(link)]) continue;
-    for (const auto& event : after) {
-      if (!event) continue;
-      links_->load_stream(link).wait(*event);
-      if (link > 0) links_->write_stream(link).wait(*event);
+    for (Stream* stream : streams_of(link)) {
+      for (const auto& event : after) {
+        if (event) stream->wait(*event);
+      }
     }
   }
   if (timing_) make_timed_events();
@@ -83,16 +133,19 @@ const Event& Loader::require(int group) {
   return *wanted.ready;
 }
 
+void Loader::add_join(Stream& stream) { joins_.push_back({&stream, open_device(stream.device())->create_event()}); }
+
 void Loader::join(Stream& stream) {
-  for (int link = 0; link < links_->count(); ++link) {
-    const auto index = static_cast<std::size_t>(link);
-    if (!used_[index]) continue;
-    links_->write_stream(link).record(*joined_[index]);
-    stream.wait(*joined_[index]);
-    if (!timing_ || link == 0) continue;
-    const auto clock_done = links_->target().create_event();
-    clock_stream(link).record(*clock_done);
-    stream.wait(*clock_done);
+  for (const Join& join : joins_) {
+    join.stream->record(*join.reached);
+    stream.wait(*join.reached);
+  }
+  if (!timing_) return;
+  for (const auto& clock : clock_streams_) {
+    if (clock == nullptr) continue;
+    const auto reached = links_->target().create_event();
+    clock->record(*reached);
+    stream.wait(*reached);
   }
 }
 
@@ -104,7 +157,8 @@ std::shared_ptr<Event> Loader::promote(char* device_base, std::shared_ptr<Event>
   // In pieces, so that a cold start's copies get between them.
   for (std::size_t begin = layout.loaded_bytes; begin < layout.resident_bytes; begin += kPromotedPieceBytes) {
     const std::size_t bytes = std::min(kPromotedPieceBytes, layout.resident_bytes - begin);
-    links_->target().copy_from_host(device_base + begin, weights_->data() + begin, bytes, stream);
+    links_->target().copy_from_host(device_base + begin, weights_->promoted_data() + (begin - layout.loaded_bytes),
+                                    bytes, stream);
   }
   std::shared_ptr<Event> promoted = links_->target().create_event();
   stream.record(*promoted);
@@ -112,7 +166,10 @@ std::shared_ptr<Event> Loader::promote(char* device_base, std::shared_ptr<Event>
 }
 
 void Loader::synchronize() {
-  for (int link = 0; link < links_->count(); ++link) links_->write_stream(link).synchronize();
+  for (int link = 0; link < links_->count(); ++link) {
+    links_->write_stream(link).synchronize();
+    if (decodes_[static_cast<std::size_t>(link)]) links_->decode_stream(link).synchronize();
+  }
   links_->idle_stream().synchronize();
 }
 
@@ -124,9 +181,13 @@ void Loader::issue_piece(const Piece& piece) {
     clock.wait(*group.departed);
     clock.record(*group.start);
   }
-  links_->send(group.link, device_base_ + piece.offset, weights_->data() + piece.offset, piece.bytes);
+  if (piece.in_coded_group) {
+    links_->send_coded(group.link, device_base_ + piece.offset, piece.bytes, piece.source, piece.coding);
+  } else {
+    links_->send(group.link, device_base_ + piece.offset, piece.source, piece.bytes);
+  }
   if (!piece.last) return;
-  links_->write_stream(group.link).record(*group.ready);
+  last_stream(group).record(*group.ready);
   group.issued = true;
   if (timing_) {
     Stream& clock = clock_stream(group.link);
@@ -147,8 +208,8 @@ void Loader::make_timed_events() {
   if (!clock_streams_.empty()) return;
   Device& target = links_->target();
   clock_streams_.resize(static_cast<std::size_t>(links_->count()));
-  for (auto stream = clock_streams_.begin() + 1; stream != clock_streams_.end(); ++stream) {
-    *stream = target.create_stream();
+  for (std::size_t link = 0; link < clock_streams_.size(); ++link) {
+    if (used_[link] && (link > 0 || decodes_[link])) clock_streams_[link] = target.create_stream();
   }
   for (Group& group : groups_) {
     group.departed = links_->device(group.link).create_event();
@@ -158,7 +219,8 @@ void Loader::make_timed_events() {
 }
 
 Stream& Loader::clock_stream(int link) const {
-  return link == 0 ? links_->load_stream(0) : *clock_streams_[static_cast<std::size_t>(link)];
+  const auto& own = clock_streams_[static_cast<std::size_t>(link)];
+  return own ? *own : links_->load_stream(link);
 }
 
 std::vector<GroupTimes> Loader::group_times_ms(const Event& reference) const {

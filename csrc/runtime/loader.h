@@ -74,12 +74,24 @@ class Loader {
  private:
   struct Group {
     int link = 0;
+    bool coded = false;
     bool issued = false;
-    std::unique_ptr<Event> ready;     // on the link's device, like `departed`
-    std::unique_ptr<Event> departed;  // the rest only when timed
+    std::unique_ptr<Event> ready;     // of the device that makes it so: the link's, or the target that decodes it
+    std::unique_ptr<Event> departed;  // on the link's device; the rest only when timed
     std::unique_ptr<Event> start;     // on the target, like `end`
     std::unique_ptr<Event> end;
   };
+  // Another stream, and an event to wait for all it was given.
+  struct Join {
+    Stream* stream = nullptr;
+    std::unique_ptr<Event> reached;
+  };
+  std::vector<Piece> pieces_of(int group) const;
+  // The stream on which a group becomes ready.
+  Stream& last_stream(const Group& group) const;
+  // Every stream of a link in use that touches the target's memory or a staging buffer.
+  std::vector<Stream*> streams_of(int link) const;
+  void add_join(Stream& stream);
   void issue_piece(const Piece& piece);
   void make_timed_events();
   // The target's stream that sees a link's groups come and go.
@@ -89,9 +101,11 @@ class Loader {
   const HostWeights* weights_;
   std::vector<Piece> pieces_;  // in the order of issue
   std::vector<Group> groups_;
-  std::vector<bool> used_;                              // one a link: whether a group travels over it
-  std::vector<std::unique_ptr<Event>> joined_;          // one a link in use
-  std::vector<std::unique_ptr<Stream>> clock_streams_;  // one a link, on the target, null for link 0; only when timed
+  std::vector<bool> used_;     // one a link: whether a group travels over it
+  std::vector<bool> decodes_;  // and one that is coded
+  std::vector<Join> joins_;
+  std::vector<std::unique_ptr<Stream>> clock_streams_;  // one a link, on the target; only when timed, null where the
+                                                        // load stream itself sees all
   char* device_base_ = nullptr;
   std::size_t next_ = 0;
   bool begun_ = false;

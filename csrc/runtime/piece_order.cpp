@@ -4,34 +4,29 @@
 #include <deque>
 
 namespace deepplan {
-namespace {
 
-// A group's pieces, of about equal size: a short last one would cost a copy's latency for few bytes.
-void cut(int group, const Extent& extent, std::size_t most_bytes, std::deque<Piece>& pieces) {
-  const std::size_t count = std::max<std::size_t>(1, (extent.bytes + most_bytes - 1) / most_bytes);
-  const std::size_t even = (extent.bytes + count - 1) / count;
+std::vector<std::size_t> even_shares(std::size_t bytes, std::size_t most_bytes) {
+  const std::size_t count = std::max<std::size_t>(1, (bytes + most_bytes - 1) / most_bytes);
+  const std::size_t even = (bytes + count - 1) / count;
   const std::size_t share = (even + kTensorAlignmentBytes - 1) / kTensorAlignmentBytes * kTensorAlignmentBytes;
-  std::size_t done = 0;
+  std::vector<std::size_t> shares;
   do {
-    const std::size_t bytes = std::min(share, extent.bytes - done);
-    pieces.push_back({group, extent.offset + done, bytes, done == 0, done + bytes == extent.bytes});
-    done += bytes;
-  } while (done < extent.bytes);
+    shares.push_back(std::min(share, bytes));
+    bytes -= shares.back();
+  } while (bytes > 0);
+  return shares;
 }
 
-}  // namespace
-
-std::vector<Piece> order_pieces(const std::vector<Extent>& groups, const std::vector<int>& route, int link_count,
-                                std::size_t slot_bytes) {
+std::vector<Piece> order_pieces(const std::vector<std::vector<Piece>>& groups, const std::vector<int>& route,
+                                int link_count) {
   struct Lane {
     std::deque<Piece> pieces;
     std::size_t given_bytes = 0;
   };
   std::vector<Lane> lanes(static_cast<std::size_t>(link_count));
   for (std::size_t group = 0; group < groups.size(); ++group) {
-    const int link = route[group];
-    const std::size_t most_bytes = link == 0 ? std::max<std::size_t>(groups[group].bytes, 1) : slot_bytes;
-    cut(static_cast<int>(group), groups[group], most_bytes, lanes[static_cast<std::size_t>(link)].pieces);
+    auto& pieces = lanes[static_cast<std::size_t>(route[group])].pieces;
+    pieces.insert(pieces.end(), groups[group].begin(), groups[group].end());
   }
   std::vector<Piece> order;
   while (true) {
@@ -44,7 +39,7 @@ std::vector<Piece> order_pieces(const std::vector<Extent>& groups, const std::ve
       }
     }
     if (next == nullptr) return order;
-    next->given_bytes += next->pieces.front().bytes;
+    next->given_bytes += next->pieces.front().crossing_bytes;
     order.push_back(next->pieces.front());
     next->pieces.pop_front();
   }

@@ -70,6 +70,10 @@ void validate(const ExecutionPlan& plan, const ModelWeights& weights, int link_c
     throw InvalidArgument("the plan has " + to_string(plan.route.size()) + " routes for " + to_string(groups) +
                           " groups");
   }
+  if (!plan.coded.empty() && plan.coded.size() != groups) {
+    throw InvalidArgument("the plan has " + to_string(plan.coded.size()) + " flags for coding and " +
+                          to_string(groups) + " groups");
+  }
   for (std::size_t group = 0; group < groups; ++group) {
     if (plan.route[group] < 0 || plan.route[group] >= link_count) {
       throw InvalidArgument("group " + to_string(group) + " travels over link " + to_string(plan.route[group]) +

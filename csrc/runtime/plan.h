@@ -12,6 +12,7 @@ struct ExecutionPlan {
   std::vector<Placement> placement;  // one a layer; either for a layer that owns no tensor
   std::vector<int> group;            // one a layer; -1 for direct-host-access and for layers that own no tensor
   std::vector<int> route;            // one link index a group
+  std::vector<bool> coded = {};      // one a group, or none: whether it crosses its link coded
 };
 
 // What a model's weights are. A tensor belongs to one layer: the first that loads it, or its first user when none does
@@ -23,7 +24,7 @@ struct ModelWeights {
 
 // InvalidArgument, naming the layer, tensor or group by index, unless: every list has one entry a layer; each tensor is
 // owned exactly once; groups are 0, 1, 2... without gaps, ascending over the loaded layers; each group has a route in
-// [0, link_count).
+// [0, link_count), and a flag for coding or none has.
 void validate(const ExecutionPlan& plan, const ModelWeights& weights, int link_count);
 
 }  // namespace deepplan

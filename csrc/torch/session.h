@@ -43,8 +43,13 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // The host copy of one storage, as bytes on the CPU. Valid until the next `rebind`.
+  // The host copy of one storage, as bytes on the CPU, to be written or read. Valid until the next `rebind` or
+  // `encode`; of a storage whose group is coded a copy, decoded.
   at::Tensor storage_bytes(int storage) const;
+
+  // Codes the groups that the plan says, once the host copy is filled. Left plain are groups that an earlier layer
+  // reads in place as well, and all where the target cannot decode. Drops the device copy and captured runs.
+  void encode();
 
   // Runs on torch's current stream of the target, cold or warm as it is. Outputs are the flattened results, ordered on
   // that stream; the call does not wait for them. Inputs on the CPU are copied. InvalidArgument for an input of
@@ -84,6 +89,7 @@ class Session {
   void drop_wait(int group) { dropped_wait_ = group; }
 
   const WeightLayout& layout() const { return host_->layout(); }
+  const HostWeights& host() const { return *host_; }
   const Program& program() const { return *program_; }
 
  private:
@@ -102,6 +108,8 @@ class Session {
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
   LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }
   void bind();
+  void leave();
+  std::optional<GroupCoding> coding_of(int group) const;
   void poison_device_copy();
 
   std::string name_;

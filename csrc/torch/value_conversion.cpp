@@ -149,4 +149,11 @@ c10::IValue untyped_constant(const Argument& argument, c10::Device target) {
   throw InvalidArgument("a constant of a kind that has no value outside an operator's arguments");
 }
 
+std::optional<WeightFormat> weight_format_from_name(const std::string& name) {
+  if (name == "bfloat16") return WeightFormat::BFloat16;
+  if (name == "float16") return WeightFormat::Float16;
+  if (name == "float32") return WeightFormat::Float32;
+  return std::nullopt;
+}
+
 }  // namespace deepplan

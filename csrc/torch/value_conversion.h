@@ -5,6 +5,10 @@
 #include <ATen/core/jit_type.h>
 #include <c10/core/Device.h>
 
+#include <optional>
+#include <string>
+
+#include "core/weight_format.h"
 #include "torch/graph.h"
 
 namespace deepplan {
@@ -19,5 +23,8 @@ c10::IValue to_ivalue(const Argument& argument, const c10::TypePtr& type, c10::D
 
 // A constant where no schema says what it should be: an output, or an argument of one of our own steps.
 c10::IValue untyped_constant(const Argument& argument, c10::Device target);
+
+// As which weights bytes of this dtype can be coded; nothing where they are no floating-point numbers of 2 or 4 bytes.
+std::optional<WeightFormat> weight_format_from_name(const std::string& name);
 
 }  // namespace deepplan

@@ -62,13 +62,13 @@ std::vector<bool> uses_on_device(const Program& program, const WeightLayout& lay
 }
 
 WeightTable::WeightTable(const Program& program, std::vector<bool> on_device, const WeightLayout& layout,
-                         char* in_place_base)
+                         const std::vector<char*>& in_place)
     : layout_(layout), target_(program.target()), on_device_(std::move(on_device)) {
   const Graph& graph = program.graph();
   std::vector<at::Tensor> host_storages;
   for (std::size_t storage = 0; storage < graph.storage_bytes.size(); ++storage) {
     const std::size_t size_bytes = graph.storage_bytes[storage];
-    char* host_address = in_place_base + layout_.tensor_offset[storage];
+    char* const host_address = in_place[storage];
     host_storages.push_back(bytes_at(host_address, size_bytes, target_));
     const bool is_resident = layout_.tensor_resident[storage];
     device_storages_.push_back(is_resident ? bytes_at(host_address, size_bytes, target_) : at::Tensor());

@@ -26,8 +26,9 @@ std::vector<bool> uses_on_device(const Program& program, const WeightLayout& lay
 // and no tensor, so that a cold start at a new address costs microseconds.
 class WeightTable {
  public:
-  // `on_device` has one flag a use; `in_place_base` is the host copy as the device addresses it.
-  WeightTable(const Program& program, std::vector<bool> on_device, const WeightLayout& layout, char* in_place_base);
+  // `on_device` has one flag a use; `in_place` is where each storage lies in host memory, as the device addresses it.
+  WeightTable(const Program& program, std::vector<bool> on_device, const WeightLayout& layout,
+              const std::vector<char*>& in_place);
 
   // `device_base` is where the layout's resident prefix lies from now on; null while the model is not resident.
   void set_device_base(char* device_base);

@@ -116,7 +116,7 @@ class Session:
     def pinned_bytes(self) -> int:
         """Pinned host memory that this model's weights take."""
         with self._lock:
-            return self._runtime.total_bytes
+            return self._runtime.host_bytes
 
     @property
     def device_bytes(self) -> int:

@@ -201,5 +201,19 @@ TEST(ProcessArena, IsOneAndThreadSafe) {
   EXPECT_EQ(process_arena().stats().used_bytes, before);
 }
 
+TEST(PinnedArena, TakesTheEndOfABlockBack) {
+  PinnedArena arena({.step_bytes = std::size_t{1} << 20});
+  PinnedBlock block = arena.allocate(std::size_t{1} << 20);
+  block.data()[100] = 7;
+  block.shrink(1000);
+  EXPECT_EQ(block.size_bytes(), 1000);
+  EXPECT_EQ(block.data()[100], 7);
+  EXPECT_EQ(arena.stats().used_bytes, 1024);
+  const PinnedBlock beside = arena.allocate((std::size_t{1} << 20) - 1024);
+  EXPECT_EQ(arena.stats().segments, 1);
+  block.shrink(5000);
+  EXPECT_EQ(block.size_bytes(), 1000);
+}
+
 }  // namespace
 }  // namespace deepplan

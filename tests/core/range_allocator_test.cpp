@@ -154,5 +154,21 @@ TEST(RangeAllocator, TakesRandomPlacesAsAListOfUnitsWould) {
   }
 }
 
+TEST(RangeAllocator, ShrinksARangeFromItsEnd) {
+  RangeAllocator ranges(6 * 512);
+  const auto a = ranges.allocate(4 * 512);
+  const auto b = ranges.allocate(2 * 512);
+  ranges.shrink(*a, 600);
+  EXPECT_EQ(ranges.range_bytes(*a), 2 * 512);
+  EXPECT_EQ(ranges.used_bytes(), 4 * 512);
+  EXPECT_EQ(ranges.largest_free_bytes(), 2 * 512);
+  ranges.shrink(*a, 2 * 512);
+  ranges.shrink(*a, 100 * 512);
+  EXPECT_EQ(ranges.range_bytes(*a), 2 * 512);
+  ranges.release(*b);
+  EXPECT_EQ(ranges.largest_free_bytes(), 4 * 512);
+  EXPECT_THROW(ranges.shrink(*b, 0), InvalidArgument);
+}
+
 }  // namespace
 }  // namespace deepplan

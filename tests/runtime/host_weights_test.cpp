@@ -59,5 +59,62 @@ TEST(HostWeights, RefuseAnotherModelsLayout) {
   EXPECT_THROW(weights.data(1), std::out_of_range);
 }
 
+TEST(HostWeights, KeepEveryTensorWhenGroupsAreCoded) {
+  PinnedArena arena({.step_bytes = std::size_t{1} << 20});
+  std::mt19937 random(3);
+  for (int round = 0; round < 40; ++round) {
+    const ModelWeights model = random_weights(random, 1 + random() % 20, 100000);
+    const ExecutionPlan plan = random_plan(random, model, 1);
+    std::vector<bool> promotable(model.tensor_bytes.size());
+    for (std::size_t i = 0; i < promotable.size(); ++i) promotable[i] = random() % 2 == 0;
+    HostWeights weights(arena, lay_out(model, plan, promotable));
+    round % 2 == 0 ? write_weights(weights) : write_pattern(weights);
+    const auto before = read_all(weights);
+    const std::size_t plain = weights.size_bytes();
+    weights.code(random_codings(random, plan.route.size()));
+    ASSERT_EQ(read_all(weights), before);
+    ASSERT_LE(weights.size_bytes(), plain);
+    ASSERT_LE(weights.crossing_bytes(), weights.layout().loaded_bytes);
+    for (std::size_t tensor = 0; tensor < model.tensor_bytes.size(); ++tensor) {
+      const char* const data = weights.data(static_cast<int>(tensor));
+      if (data != nullptr) {
+        ASSERT_EQ((data - weights.begin()) % 512, 0);
+      }
+    }
+    weights.relayout(lay_out(model, random_plan(random, model, 1)));
+    ASSERT_EQ(read_all(weights), before);
+    ASSERT_EQ(weights.crossing_bytes(), weights.layout().loaded_bytes);
+  }
+}
+
+TEST(HostWeights, TakeLessMemoryWhenCoded) {
+  constexpr std::size_t kBytes = std::size_t{4} << 20;
+  PinnedArena arena({.step_bytes = std::size_t{1} << 20});
+  const ModelWeights model{.tensor_bytes = {kBytes, kBytes}, .layer_tensors = {{0}, {1}}};
+  const ExecutionPlan plan{.placement = {Placement::Load, Placement::Load}, .group = {0, 1}, .route = {0, 0}};
+  HostWeights weights(arena, lay_out(model, plan));
+  write_weights(weights);
+  weights.code({std::nullopt, GroupCoding{WeightFormat::BFloat16, kBytes / 3}});
+  EXPECT_EQ(weights.group_data(0), weights.begin());
+  EXPECT_EQ(weights.coded_pieces(1).size(), 4);  // even ones would be a few bytes too long
+  EXPECT_EQ(weights.data(1), nullptr);
+  EXPECT_THROW(weights.group_data(1), InvalidArgument);
+  EXPECT_LT(weights.crossing_bytes(), kBytes + kBytes * 3 / 4);
+  EXPECT_LT(arena.stats().used_bytes, kBytes + kBytes * 3 / 4);
+  EXPECT_THROW(weights.code({std::nullopt, std::nullopt}), InvalidArgument);
+}
+
+TEST(HostWeights, LeavePiecesPlainThatWouldGrow) {
+  PinnedArena arena({.step_bytes = std::size_t{1} << 20});
+  const ModelWeights model{.tensor_bytes = {200000}, .layer_tensors = {{0}}};
+  HostWeights weights(arena, lay_out(model, {.placement = {Placement::Load}, .group = {0}, .route = {0}}));
+  std::mt19937 random(8);
+  for (std::size_t i = 0; i < 200000; ++i) weights.data(0)[i] = static_cast<char>(random());
+  const auto before = read_all(weights);
+  weights.code({GroupCoding{WeightFormat::BFloat16, 40000}});
+  for (const HostPiece& piece : weights.coded_pieces(0)) EXPECT_FALSE(piece.coding);
+  EXPECT_EQ(read_all(weights), before);
+}
+
 }  // namespace
 }  // namespace deepplan

@@ -42,7 +42,7 @@ struct TwoGroups {
   TwoGroups() { write_pattern(weights); }
   std::vector<char> group(std::size_t index) const {
     const Extent& extent = weights.layout().groups[index];
-    return bytes_of(weights.data() + extent.offset, extent.bytes);
+    return bytes_of(weights.begin() + extent.offset, extent.bytes);
   }
 };
 
@@ -58,7 +58,7 @@ TEST_P(LoaderTest, BringsEveryGroupOfRandomPlansOverAnyLinks) {
       const ExecutionPlan plan = random_plan(random, model, link_count);
       validate(plan, model, link_count);
       HostWeights weights(process_arena(), lay_out(model, plan));
-      std::memset(weights.data(), 0, weights.layout().total_bytes);
+      std::memset(weights.begin(), 0, weights.layout().total_bytes);
       write_pattern(weights);
       const std::size_t bytes = weights.layout().loaded_bytes;
       const auto memory = links->target().allocate(bytes);
@@ -71,12 +71,12 @@ TEST_P(LoaderTest, BringsEveryGroupOfRandomPlansOverAnyLinks) {
           const Extent& extent = weights.layout().groups[static_cast<std::size_t>(group)];
           const Event& ready = loader.require(group);
           ASSERT_EQ(read_behind(links->target(), *reader, &ready, memory->data(), extent),
-                    bytes_of(weights.data() + extent.offset, extent.bytes));
+                    bytes_of(weights.begin() + extent.offset, extent.bytes));
         }
         loader.finish();
         loader.synchronize();
         ASSERT_EQ(loader.issued_count(), loader.piece_count());
-        ASSERT_EQ(read_back(links->target(), memory->data(), bytes), bytes_of(weights.data(), bytes));
+        ASSERT_EQ(read_back(links->target(), memory->data(), bytes), bytes_of(weights.begin(), bytes));
       }
     }
   }
@@ -96,7 +96,7 @@ TEST_P(LoaderTest, SeesTheFillBytesWhenAWaitIsDropped) {
   const Extent tail{32 * kMiB - 4096, 4096};
   EXPECT_EQ(read_behind(links->target(), *reader, nullptr, memory->data(), tail), std::vector<char>(4096, '\xff'));
   EXPECT_EQ(read_behind(links->target(), *reader, &loader.require(1), memory->data(), tail),
-            bytes_of(two.weights.data() + tail.offset, tail.bytes));
+            bytes_of(two.weights.begin() + tail.offset, tail.bytes));
 }
 
 TEST_P(LoaderTest, DoesNotWriteBeforeTheLastReaderIsDone) {
@@ -120,7 +120,7 @@ TEST_P(LoaderTest, DoesNotWriteBeforeTheLastReaderIsDone) {
     loader.synchronize();
     EXPECT_TRUE(read->query());
     EXPECT_EQ(bytes_of(seen.data(), 32 * kMiB), std::vector<char>(32 * kMiB, '\x11'));
-    EXPECT_EQ(read_back(target, memory->data(), 32 * kMiB), bytes_of(two.weights.data(), 32 * kMiB));
+    EXPECT_EQ(read_back(target, memory->data(), 32 * kMiB), bytes_of(two.weights.begin(), 32 * kMiB));
   }
 }
 
@@ -234,7 +234,7 @@ TEST_P(LoaderTest, PromotesBehindAColdStart) {
   EXPECT_NE(promoted, cold);
   const Extent all{0, weights.layout().resident_bytes};
   EXPECT_EQ(read_behind(links->target(), *stream, promoted.get(), memory->data(), all),
-            bytes_of(weights.data(), all.bytes));
+            bytes_of(weights.begin(), all.bytes));
 }
 
 TEST_P(LoaderTest, HasNothingToPromoteWhereAllIsLoaded) {
@@ -261,6 +261,66 @@ TEST_P(LoaderTest, JoinsEverythingThatWasIssued) {
     const Extent& extent = two.weights.layout().groups[group];
     EXPECT_EQ(read_behind(links->target(), *stream, nullptr, memory->data(), extent), two.group(group));
   }
+}
+
+TEST_P(LoaderTest, DecodesCodedGroupsOfRandomPlansOverAnyLinks) {
+  use_fast_links();
+  if (!open()->can_decode()) GTEST_SKIP() << "built without kernels";
+  std::mt19937 random(19);
+  for (const int link_count : {1, 2, 4}) {
+    if (link_count > device_count(GetParam())) continue;
+    const auto links = open_links(link_count);
+    const auto reader = links->target().create_stream();
+    for (int round = 0; round < 8; ++round) {
+      const ModelWeights model = random_weights(random, 1 + random() % 25, 200000);
+      const ExecutionPlan plan = random_plan(random, model, link_count);
+      HostWeights weights(process_arena(), lay_out(model, plan));
+      round % 3 == 0 ? write_pattern(weights) : write_weights(weights, static_cast<unsigned>(round));
+      const auto plain = read_all(weights);
+      weights.code(random_codings(random, plan.route.size()));
+      Loader loader(*links, weights, plan);
+      const auto memory = links->target().allocate(weights.layout().loaded_bytes);
+      for (int repeat = 0; repeat < 2; ++repeat) {
+        fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
+        loader.begin(memory->data());
+        loader.finish();
+        loader.join(*reader);
+        for (std::size_t tensor = 0; tensor < plain.size(); ++tensor) {
+          const Extent extent{weights.layout().tensor_offset[tensor], plain[tensor].size()};
+          if (extent.offset >= weights.layout().loaded_bytes || extent.bytes == 0) continue;
+          ASSERT_EQ(read_behind(links->target(), *reader, nullptr, memory->data(), extent), plain[tensor]);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LoaderTest, ACodedGroupIsReadyWhenItIsDecoded) {
+  use_slow_links();
+  if (!open()->can_decode()) GTEST_SKIP() << "built without kernels";
+  const auto links = open_links(1);
+  TwoGroups two;
+  write_weights(two.weights);
+  const auto plain = read_all(two.weights);
+  two.weights.code({GroupCoding{WeightFormat::BFloat16, 3 * kMiB}, GroupCoding{WeightFormat::BFloat16, 5 * kMiB}});
+  EXPECT_LT(two.weights.crossing_bytes(), 24 * kMiB);
+  Loader loader(*links, two.weights, two.plan);
+  loader.set_timed(true);
+  const auto memory = links->target().allocate(32 * kMiB);
+  fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
+  const auto stream = links->target().create_stream();
+  const auto reference = links->target().create_event(EventKind::Timed);
+  stream->record(*reference);
+  loader.begin(memory->data());
+  for (int group = 0; group < 2; ++group) {
+    const Extent& extent = two.weights.layout().groups[static_cast<std::size_t>(group)];
+    EXPECT_EQ(read_behind(links->target(), *stream, &loader.require(group), memory->data(), extent),
+              plain[static_cast<std::size_t>(group)]);
+  }
+  stream->synchronize();
+  const std::vector<GroupTimes> times = loader.group_times_ms(*reference);
+  EXPECT_GT(times[0].end_ms, times[0].start_ms);
+  EXPECT_GT(times[1].end_ms, times[0].end_ms);
 }
 
 }  // namespace

@@ -74,5 +74,15 @@ TEST(Plan, RefusesTensorsWithoutOneOwner) {
   EXPECT_NE(refusal([](auto&, auto& weights) { weights.layer_tensors[0] = {-1}; }), "accepted");
 }
 
+TEST(Plan, HasAFlagForCodingForEveryGroupOrNone) {
+  const ModelWeights weights{.tensor_bytes = {1}, .layer_tensors = {{0}}};
+  ExecutionPlan plan{.placement = {Placement::Load}, .group = {0}, .route = {0}};
+  EXPECT_NO_THROW(validate(plan, weights, 1));
+  plan.coded = {true};
+  EXPECT_NO_THROW(validate(plan, weights, 1));
+  plan.coded = {true, false};
+  EXPECT_THROW(validate(plan, weights, 1), InvalidArgument);
+}
+
 }  // namespace
 }  // namespace deepplan

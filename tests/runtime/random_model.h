@@ -1,7 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
+#include <optional>
 #include <random>
+#include <vector>
 
 #include "runtime/host_weights.h"
 #include "runtime/plan.h"
@@ -49,6 +52,39 @@ inline void write_pattern(const HostWeights& weights) {
       data[i] = static_cast<char>((tensor * 31 + i * 7) % 251);
     }
   }
+}
+
+// Writes bfloat16 weights around zero, which coding makes smaller; what is no whole weight stays as it was.
+inline void write_weights(const HostWeights& weights, unsigned seed = 1) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> draw(0.0F, 0.02F);
+  const WeightLayout& layout = weights.layout();
+  for (std::size_t tensor = 0; tensor < layout.tensor_bytes.size(); ++tensor) {
+    char* const data = weights.data(static_cast<int>(tensor));
+    for (std::size_t at = 0; at + 2 <= layout.tensor_bytes[tensor]; at += 2) {
+      const float value = draw(random);
+      std::memcpy(data + at, reinterpret_cast<const char*>(&value) + 2, 2);
+    }
+  }
+}
+
+// Every tensor's plain bytes.
+inline std::vector<std::vector<char>> read_all(const HostWeights& weights) {
+  std::vector<std::vector<char>> all;
+  for (std::size_t tensor = 0; tensor < weights.layout().tensor_bytes.size(); ++tensor) {
+    all.emplace_back(weights.layout().tensor_bytes[tensor]);
+    weights.read(static_cast<int>(tensor), all.back().data());
+  }
+  return all;
+}
+
+// Each group coded with probability 1/2, in pieces of a few KiB.
+inline std::vector<std::optional<GroupCoding>> random_codings(std::mt19937& random, std::size_t groups) {
+  std::vector<std::optional<GroupCoding>> codings(groups);
+  for (auto& coding : codings) {
+    if (random() % 2 == 0) coding = GroupCoding{WeightFormat::BFloat16, 512 * (1 + random() % 40)};
+  }
+  return codings;
 }
 
 }  // namespace deepplan

@@ -57,7 +57,7 @@ struct ExecutorTest : testing::Test {
   std::vector<c10::IValue> run(Graph graph, const std::vector<at::Tensor>& inputs, LayerHook& hook) {
     const Program program(std::move(graph), at::kCPU);
     const ExecutionPlan plan = load_each(std::vector<int>(program.graph().layers.size(), -1), {});
-    const WeightTable weights(program, uses_on_device(program, plan), {}, nullptr);
+    const WeightTable weights(program, uses_on_device(program, plan), {}, {});
     return execute(program, weights, inputs, hook, *device);
   }
   std::vector<c10::IValue> run(Graph graph, const std::vector<at::Tensor>& inputs) {

@@ -266,5 +266,38 @@ TEST_F(SessionTest, CapturesOnlyAResidentModel) {
   EXPECT_FALSE(model.session->last_was_captured());
 }
 
+TEST_F(SessionTest, CodesItsWeightsWithoutLoss) {
+  for (const std::vector<bool>& coded : {std::vector<bool>{true, true, true, true}, {false, true, false, true}}) {
+    ExecutionPlan plan = each;
+    plan.coded = coded;
+    const Model model = make(plan);
+    EXPECT_TRUE(model(x).equal(model.expected));
+    const at::Tensor plain = model.session->storage_bytes(2).clone();
+    model.session->encode();
+    EXPECT_FALSE(model.session->is_resident());
+    for (int i = 0; i < 3; ++i) {
+      model.session->evict(/*poison=*/true);
+      EXPECT_TRUE(model(x).equal(model.expected));
+      EXPECT_TRUE(model(x).equal(model.expected));
+    }
+    EXPECT_TRUE(model.session->storage_bytes(2).equal(plain));
+    model.session->rebind(each);
+    EXPECT_TRUE(model(x).equal(model.expected));
+    EXPECT_EQ(model.session->host().crossing_bytes(), model.session->layout().loaded_bytes);
+  }
+}
+
+TEST_F(SessionTest, LeavesPlainWhatIsReadInPlaceAsWell) {
+  const auto program = std::make_shared<const Program>(tied_table(), at::kCPU);
+  ExecutionPlan plan = load_each({-1, -1, 0}, {0});
+  plan.coded = {true};
+  Session session("tied", program, links, arena, plan, /*promote=*/true);
+  session.storage_bytes(0).zero_();
+  const at::Tensor ids = at::ones({2}, at::kLong);
+  session.encode();
+  EXPECT_EQ(session.host().crossing_bytes(), session.layout().loaded_bytes);
+  EXPECT_EQ(session.run({ids}).size(), 1);
+}
+
 }  // namespace
 }  // namespace deepplan

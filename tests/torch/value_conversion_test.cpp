@@ -134,5 +134,13 @@ TEST(ScalarTypeFromName, KnowsTheNamesPythonUses) {
   EXPECT_THROW(scalar_type_from_name("Float"), InvalidArgument);
 }
 
+TEST(WeightFormatFromName, KnowsWhatCanBeCoded) {
+  EXPECT_EQ(weight_format_from_name("bfloat16"), WeightFormat::BFloat16);
+  EXPECT_EQ(weight_format_from_name("float16"), WeightFormat::Float16);
+  EXPECT_EQ(weight_format_from_name("float32"), WeightFormat::Float32);
+  EXPECT_FALSE(weight_format_from_name("float64"));
+  EXPECT_FALSE(weight_format_from_name("int64"));
+}
+
 }  // namespace
 }  // namespace deepplan

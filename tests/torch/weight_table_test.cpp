@@ -47,6 +47,12 @@ TEST(StorageOwners, AreTheLayersThatNameThem) {
   EXPECT_EQ(storage_owners(tied_table()), std::vector<int>{2});
 }
 
+std::vector<char*> in_place(const WeightLayout& layout, char* host) {
+  std::vector<char*> addresses;
+  for (const std::size_t offset : layout.tensor_offset) addresses.push_back(host + offset);
+  return addresses;
+}
+
 struct WeightTableTest : testing::Test {
   static constexpr std::size_t kBytes = 4096;
   Program program{chain_of_linears(2), at::kCPU};
@@ -55,7 +61,7 @@ struct WeightTableTest : testing::Test {
   alignas(512) char host[kBytes] = {};
   alignas(512) char device[kBytes] = {};
   alignas(512) char elsewhere[kBytes] = {};
-  WeightTable table{program, uses_on_device(program, plan), layout, host};
+  WeightTable table{program, uses_on_device(program, plan), layout, in_place(layout, host)};
 
   const void* address(int use) const { return table.at(use).toTensor().const_data_ptr(); }
 };
@@ -97,7 +103,7 @@ TEST_F(WeightTableTest, WarmStartsFindPromotedWeightsOnTheDevice) {
   const WeightLayout promoted = lay_out({program.graph().storage_bytes, {{0, 1}, {2, 3}}}, plan, {0, 0, 1, 0});
   EXPECT_EQ(uses_on_device(program, plan), (std::vector{true, true, false, false}));
   EXPECT_EQ(uses_on_device(program, promoted), (std::vector{true, true, true, false}));
-  WeightTable warm(program, uses_on_device(program, promoted), promoted, host);
+  WeightTable warm(program, uses_on_device(program, promoted), promoted, in_place(promoted, host));
   warm.set_device_base(device);
   EXPECT_EQ(warm.at(2).toTensor().const_data_ptr(), device + promoted.tensor_offset[2]);
   EXPECT_EQ(warm.at(3).toTensor().const_data_ptr(), host + promoted.tensor_offset[3]);
@@ -115,7 +121,7 @@ TEST(WeightTable, ViewsOfOneStorageShareItsBytes) {
   const WeightLayout layout = lay_out({program.graph().storage_bytes, {{0, 1}}}, plan);
   const at::Tensor values = at::arange(kFeatures * kFeatures, at::kFloat).view({kFeatures, kFeatures});
   std::memcpy(host + layout.tensor_offset[0], values.const_data_ptr(), values.nbytes());
-  const WeightTable table(program, uses_on_device(program, plan), layout, host);
+  const WeightTable table(program, uses_on_device(program, plan), layout, in_place(layout, host));
   EXPECT_TRUE(table.at(2).toTensor().equal(values.t()));
   EXPECT_TRUE(table.at(3).toTensor().equal(values[kFeatures - 1]));
 }
