@@ -1,9 +1,10 @@
 #include "runtime/host_weights.h"
 
-#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
+#include "runtime/parallel_copy.h"
 
 namespace deepplan {
 
@@ -15,12 +16,12 @@ void HostWeights::relayout(WeightLayout layout) {
     throw InvalidArgument("the new layout is another model's: its tensors differ in number or size");
   }
   PinnedBlock block = arena_->allocate(layout.total_bytes);
+  std::vector<CopyRange> moves;
   for (std::size_t tensor = 0; tensor < layout.tensor_bytes.size(); ++tensor) {
-    const std::size_t bytes = layout.tensor_bytes[tensor];
-    if (bytes > 0) {
-      std::memcpy(block.data() + layout.tensor_offset[tensor], block_.data() + layout_.tensor_offset[tensor], bytes);
-    }
+    moves.push_back({block.data() + layout.tensor_offset[tensor], block_.data() + layout_.tensor_offset[tensor],
+                     layout.tensor_bytes[tensor]});
   }
+  parallel_copy(moves);
   block_ = std::move(block);
   layout_ = std::move(layout);
 }

@@ -20,6 +20,7 @@ from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.binding import layer_sizes
 from deepplan.engine.devices import Devices
+from deepplan.engine.filling import fill
 from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_layer, one_group_per_link
 from deepplan.engine.sampling import Report, Sample, Sampler
 from deepplan.engine.source import Source
@@ -43,8 +44,7 @@ def profile_source(source: Source, devices: Devices, inputs: Sequence[torch.Tens
     on_demand_plan = one_group_per_link(graph, 1)
     program = _core.Program(graph, devices.torch_target)
     session = _core.Session(source.name, program, machine.links(devices), on_demand_plan.plan)
-    for index, storage in enumerate(source.captured.storages):
-        session.storage_bytes(index).copy_(storage)
+    fill(session, source.captured)
     sampler = Sampler(session, inputs, source.dtype or None, devices.torch_target, _BUDGET_S)
 
     on_demand = sampler.sample(on_demand_plan.plan, lambda share: report(0.3 * share))

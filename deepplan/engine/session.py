@@ -14,6 +14,7 @@ from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.binding import execution_plan
 from deepplan.engine.devices import Devices
+from deepplan.engine.filling import fill
 from deepplan.engine.measured import measured_timeline
 from deepplan.engine.precision import precision
 from deepplan.engine.source import Source
@@ -46,12 +47,7 @@ class Session:
         binding = execution_plan(graph, plan, len(devices.names))
         self._core: _core.Session | None = _core.Session(source.name, program, machine.links(devices), binding)
         self._lock = threading.RLock()  # held over what a caller takes for one step and the runtime for several
-        storages = source.captured.storages
-        last_of_memory = {storage.untyped_storage().data_ptr(): index for index, storage in enumerate(storages)}
-        for index, storage in enumerate(storages):
-            self._core.storage_bytes(index).copy_(storage)
-            if release and last_of_memory[storage.untyped_storage().data_ptr()] == index:
-                _release(storage)
+        fill(self._core, source.captured, release=release)
 
     @property
     def plan(self) -> Plan:
@@ -226,10 +222,3 @@ class Session:
                 raise InvalidInputError(
                     f"input {spec.name} was {spec.value!r} when the model was planned, not {leaf!r:.80}"
                 )
-
-
-def _release(storage: torch.Tensor) -> None:
-    """Frees the module's own copy; memory that is mapped from a file cannot be freed and is left."""
-    memory = storage.untyped_storage()
-    if memory.resizable():
-        memory.resize_(0)
