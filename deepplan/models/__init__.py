@@ -14,7 +14,7 @@ from deepplan.models.zoo import find, names
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["build", "example_inputs", "names"]
+__all__ = ["build", "example_inputs", "materialise", "names"]
 
 
 def build(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
@@ -49,3 +49,13 @@ def example_inputs(name: str, batch_size: int = 1) -> torch.Tensor | dict[str, t
     from deepplan.models.inputs import draw_inputs
 
     return draw_inputs(find(name), batch_size)
+
+
+def materialise(module: torch.nn.Module, device: str = "cpu") -> torch.nn.Module:
+    """A copy of `module`, on `device`, in which the parameters on the meta device have got memory and their values.
+
+    Raises InvalidInputError for one that does not bring the values, in a `fill_weight(name, place)`.
+    """
+    from deepplan.export.meta import with_values
+
+    return with_values(module, device)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import deepplan
+import deepplan.models
 from deepplan import _core
 from deepplan.engine import filling
 from deepplan.errors import InvalidInputError
@@ -48,8 +49,36 @@ def test_released_memory_is_refused() -> None:
 
 def test_batches_cover_everything_and_stay_below_the_limit() -> None:
     storages = [torch.empty(size, dtype=torch.uint8) for size in (5, 5, 20, 3, 3, 4, 1)]
-    batches = [list(batch) for batch in filling._batches(storages, 10)]
-    assert batches == [[0, 1], [2], [3, 4, 5], [6]]
+    assert list(filling._batches(storages, [0, 1, 2, 3, 4, 5, 6], 10)) == [[0, 1], [2], [3, 4, 5], [6]]
+    assert list(filling._batches(storages, [1, 3, 6], 10)) == [[1, 3, 6]]
+
+
+class OnMeta(torch.nn.Module):
+    """A table on the meta device before a layer in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(100, 16, device="meta")
+        self.layer = torch.nn.Linear(16, 4)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.table(ids))
+
+    def fill_weight(self, name: str, place: torch.Tensor) -> None:
+        assert name == "table.weight"
+        place.copy_(torch.arange(1600.0).reshape(100, 16) / 1600)
+
+
+@pytest.mark.parametrize("release", [False, True])
+def test_weights_on_meta_get_their_values_in_pinned_memory(
+    ids: torch.Tensor, make_plan: MakePlan, release: bool
+) -> None:
+    model = OnMeta().eval()
+    plan, expected = make_plan(model, ids % 100), deepplan.models.materialise(model)(ids % 100)
+    session = deepplan.load(model, plan, devices=["host:0"], example_inputs=ids % 100, release=release)
+    assert torch.equal(session(ids % 100), expected)
+    assert model.table.weight.is_meta
+    assert (model.layer.weight.untyped_storage().size() == 0) is release
 
 
 def test_each_batch_is_freed_before_the_next_is_copied(
