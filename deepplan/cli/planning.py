@@ -112,7 +112,8 @@ def _open_model(arguments: argparse.Namespace) -> Source:
     if arguments.weights is None:
         return resolve(arguments.model, dtype=arguments.dtype, batch_size=batch_size, trust=arguments.trust, keep=False)
     module = models.build(arguments.model, weights=arguments.weights)
-    return resolve(module, dtype=arguments.dtype or "fp32", batch_size=batch_size, keep=False)
+    dtype = arguments.dtype or models.default_dtype(arguments.model)
+    return resolve(module, dtype=dtype, batch_size=batch_size, keep=False)
 
 
 def _brought_along(job: Job, kind: type[D], file: str) -> D | None:
