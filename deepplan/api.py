@@ -50,9 +50,11 @@ def plan(
             f"batch_sizes={batch_sizes!r}: a plan is made for one batch size, as in batch_sizes=[8]; make one for each"
         )
     if machine is not None:
+        from deepplan.models import default_dtype
         from deepplan.profiles import shipped_profile
 
-        shipped = shipped_profile(machine, model, dtype=dtype or "fp32", batch_size=batch_sizes[0])
+        known = dtype or (default_dtype(model) if isinstance(model, str) else "fp32")
+        shipped = shipped_profile(machine, model, dtype=known, batch_size=batch_sizes[0])
         return search(shipped, policy, devices=_indices(devices))
     measured = profile(model, example_inputs, devices=devices, dtype=dtype, batch_size=batch_sizes[0], trust=trust)
     return search(measured, policy)

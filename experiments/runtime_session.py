@@ -7,6 +7,7 @@ import torch
 from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.devices import Devices
+from deepplan.engine.filling import fill
 from deepplan.engine.source import Source
 
 
@@ -16,8 +17,7 @@ def open_session(
     """`source` in pinned host memory, to be run by `plan`; `links` replaces those that the process shares."""
     program = _core.Program(source.captured.graph, devices.torch_target)
     session = _core.Session(source.name, program, links or machine.links(devices), plan)
-    for index, storage in enumerate(source.captured.storages):
-        session.storage_bytes(index).copy_(storage)
+    fill(session, source.captured)
     return session
 
 

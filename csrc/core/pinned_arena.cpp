@@ -128,13 +128,10 @@ PinnedBlock PinnedArena::allocate(std::size_t bytes) {
 
 void PinnedArena::reserve(std::size_t bytes) {
   const std::lock_guard lock(state_->mutex);
-  while (true) {
-    const std::size_t reserved = state_->stats().reserved_bytes;
-    if (reserved >= bytes) return;
-    const std::size_t needed =
-        rounded_up(std::min(bytes - reserved, state_->options.segment_bytes), kPinnedAlignmentBytes);
-    state_->add_segment(needed, rounded_up(needed, state_->options.step_bytes));
-  }
+  const std::size_t reserved = state_->stats().reserved_bytes;
+  if (reserved >= bytes) return;
+  const std::size_t needed = rounded_up(bytes - reserved, kPinnedAlignmentBytes);
+  state_->add_segment(needed, rounded_up(needed, state_->options.step_bytes));
 }
 
 void PinnedArena::trim() {

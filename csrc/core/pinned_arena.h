@@ -70,7 +70,8 @@ class PinnedArena {
 
   // Contents undefined (zero, or what an earlier block left). OutOfMemory with asked, reserved, used and limit.
   PinnedBlock allocate(std::size_t bytes);
-  // Makes sure that so many bytes are reserved in all, used or not. OutOfMemory as allocate; no-op when they are.
+  // Makes sure that so many bytes are reserved in all, used or not: what is missing in one segment, because a model is
+  // one block and may be larger than a segment is by itself. OutOfMemory as allocate; no-op when they are.
   void reserve(std::size_t bytes);
   // Unpins and unmaps the segments that hold no block.
   void trim();

@@ -6,6 +6,7 @@
 namespace deepplan {
 
 void bind_coding(pybind11::module_& module);
+void bind_copies(pybind11::module_& module);
 void bind_errors(pybind11::module_& module);
 void bind_devices(pybind11::module_& module);
 void bind_graph(pybind11::module_& module);

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_native, module) {
   module.doc() = "deepplan's runtime in C++; import it as deepplan._core";
   deepplan::bind_errors(module);
   deepplan::bind_coding(module);
+  deepplan::bind_copies(module);
   deepplan::bind_devices(module);
   deepplan::bind_graph(module);
   deepplan::bind_session(module);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "runtime/parallel_copy.h"
 #include "runtime/parallel_for.h"
 #include "runtime/piece_order.h"
 
@@ -148,9 +149,19 @@ void HostWeights::relayout(WeightLayout layout) {
     throw InvalidArgument("the new layout is another model's: its tensors differ in number or size");
   }
   PinnedBlock block = arena_->allocate(layout.total_bytes);
-  parallel_for(layout.tensor_bytes.size(), kCodingThreads, [&](std::size_t tensor) {
-    read(static_cast<int>(tensor), block.data() + layout.tensor_offset[tensor]);
-  });
+  std::vector<CopyRange> plain;
+  std::vector<std::size_t> coded;
+  for (std::size_t tensor = 0; tensor < layout.tensor_bytes.size(); ++tensor) {
+    const char* const source = data(static_cast<int>(tensor));
+    if (source == nullptr) {
+      coded.push_back(tensor);
+    } else {
+      plain.push_back({block.data() + layout.tensor_offset[tensor], source, layout.tensor_bytes[tensor]});
+    }
+  }
+  parallel_copy(plain);
+  parallel_for(coded.size(), kCodingThreads,
+               [&](std::size_t i) { read(static_cast<int>(coded[i]), block.data() + layout.tensor_offset[coded[i]]); });
   block_ = std::move(block);
   layout_ = std::move(layout);
   place_plain();

@@ -28,7 +28,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "-m", "--model", required=True, metavar="MODEL", help="a zoo name, an exported folder or a .pt2 file"
     )
     parser.add_argument(
-        "--dtype", metavar="DTYPE", help="fp32, tf32, bf16 or fp16 (default: fp32; a folder or file: its own)"
+        "--dtype",
+        metavar="DTYPE",
+        help="fp32, tf32, bf16 or fp16 (default: fp32, for llama3_8b bf16; a folder or file: its own)",
     )
     parser.add_argument("-b", "--batch", type=int, metavar="N", help="batch size (default: 1; a folder: its own)")
     parser.add_argument(

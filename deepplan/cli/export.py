@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_output_folder("--output", arguments.output)
     check_folder(arguments.folder)
     from deepplan.cli.planning import fitting_profile, new_plan, open_job
+    from deepplan.engine.filling import storages_with_values
     from deepplan.export.folder import write_folder
 
     job = open_job(arguments)
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_folder(
         arguments.output,
         source.captured.graph,
-        source.captured.storages,
+        storages_with_values(source.captured),
         plan=plan,
         profile=profile,
         name=source.name,

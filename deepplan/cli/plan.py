@@ -63,6 +63,7 @@ def _measured(arguments: argparse.Namespace, policy: str) -> Plan:
 
 def _shipped(arguments: argparse.Namespace, policy: str) -> Plan:
     from deepplan.engine.store import Store
+    from deepplan.models import default_dtype
     from deepplan.planning.search import search
     from deepplan.profiles import shipped_profile
 
@@ -71,9 +72,8 @@ def _shipped(arguments: argparse.Namespace, policy: str) -> Plan:
             raise InvalidInputError(f"--{flag.replace('_', '-')} means nothing with --machine: nothing is run")
     if arguments.folder is not None:
         check_folder(arguments.folder)
-    profile = shipped_profile(
-        arguments.machine, arguments.model, dtype=arguments.dtype or "fp32", batch_size=arguments.batch or 1
-    )
+    dtype = arguments.dtype or default_dtype(arguments.model)
+    profile = shipped_profile(arguments.machine, arguments.model, dtype=dtype, batch_size=arguments.batch or 1)
     plan = search(profile, policy, devices=device_list(arguments.devices))
     if arguments.folder is not None:  # only where it was asked for: this machine cannot use it
         Store(arguments.folder).save_plan(plan)

@@ -116,7 +116,7 @@ def _open_model(arguments: argparse.Namespace) -> tuple[Source, torch.nn.Module 
             arguments.model, dtype=arguments.dtype, batch_size=batch_size, trust=arguments.trust, keep=False
         )
         return exported, None
-    dtype = arguments.dtype or "fp32"
+    dtype = arguments.dtype or models.default_dtype(arguments.model)
     built = models.build(arguments.model, weights=arguments.weights)
     module, _, _ = precision.prepare(built, (), {}, dtype)
     return resolve(module, dtype=dtype, batch_size=batch_size, keep=False), module

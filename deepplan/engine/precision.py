@@ -36,17 +36,20 @@ def prepare(
 ) -> tuple[torch.nn.Module, tuple[Any, ...], dict[str, Any]]:
     """The module and its inputs with every floating tensor in the precision's dtype; as they are for None.
 
-    The user's module is never changed: it is returned itself where nothing has to be cast, else a cast copy is.
+    The user's module is never changed: it is returned itself where nothing has to be cast, else a cast copy is. One
+    whose parameters all have the dtype keeps its buffers as they are: what is more precise there is meant to be.
     Raises InvalidInputError for a module that cannot be copied.
     """
     check_name(name)
     if name is None:
         return module, args, kwargs
     dtype = _DTYPES[name]
+    weights = [*module.parameters(), *module.buffers()]
+    parameters = {tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()}
     # Deep copies take what the memo has for an object: every weight is copied once, already cast, and stays tied.
     memo: dict[int, Any] = {
         id(tensor): _cast_weight(tensor, dtype)
-        for tensor in (*module.parameters(), *module.buffers())
+        for tensor in (weights if parameters != {dtype} else ())
         if tensor.is_floating_point() and tensor.dtype != dtype
     }
     if memo:

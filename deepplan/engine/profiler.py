@@ -21,6 +21,7 @@ from deepplan.engine import machine
 from deepplan.engine.binding import layer_sizes
 from deepplan.engine.capturing import Captures
 from deepplan.engine.devices import Devices
+from deepplan.engine.filling import fill
 from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_layer, one_group_per_link
 from deepplan.engine.sampling import Report, Sample, Sampler
 from deepplan.engine.source import Source
@@ -52,8 +53,7 @@ def profile_source(
     on_demand_plan = one_group_per_link(graph, 1)
     program = _core.Program(graph, devices.torch_target)
     session = _core.Session(source.name, program, machine.links(devices), on_demand_plan.plan, promote=False)
-    for index, storage in enumerate(source.captured.storages):
-        session.storage_bytes(index).copy_(storage)
+    fill(session, source.captured)
     dtype = source.dtype or None
     captures = None if devices.is_host else Captures(session, inputs, devices.target, dtype)
     sampler = Sampler(session, inputs, dtype, devices.torch_target, budget_s or _BUDGET_S, captures)

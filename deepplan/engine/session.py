@@ -15,6 +15,7 @@ from deepplan.engine import machine
 from deepplan.engine.binding import execution_plan
 from deepplan.engine.capturing import COLD, WARM, Captures, Kind
 from deepplan.engine.devices import Devices
+from deepplan.engine.filling import fill
 from deepplan.engine.measured import measured_timeline
 from deepplan.engine.precision import precision
 from deepplan.engine.source import Source
@@ -57,12 +58,7 @@ class Session:
         links = machine.links(devices)
         self._core: _core.Session | None = _core.Session(source.name, program, links, binding, promote)
         self._lock = threading.RLock()  # held over what a caller takes for one step and the runtime for several
-        storages = source.captured.storages
-        last_of_memory = {storage.untyped_storage().data_ptr(): index for index, storage in enumerate(storages)}
-        for index, storage in enumerate(storages):
-            self._core.storage_bytes(index).copy_(storage)
-            if release and last_of_memory[storage.untyped_storage().data_ptr()] == index:
-                _release(storage)
+        fill(self._core, source.captured, release=release)
         self._captures: Captures | None = None  # host devices have nothing that could be launched whole
         if capture and not devices.is_host:
             self._captures = Captures(self._core, source.tensor_inputs(), devices.target, self._precision)
@@ -270,10 +266,3 @@ class Session:
                 raise InvalidInputError(
                     f"input {spec.name} was {spec.value!r} when the model was planned, not {leaf!r:.80}"
                 )
-
-
-def _release(storage: torch.Tensor) -> None:
-    """Frees the module's own copy; memory that is mapped from a file cannot be freed and is left."""
-    memory = storage.untyped_storage()
-    if memory.resizable():
-        memory.resize_(0)

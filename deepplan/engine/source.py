@@ -109,12 +109,13 @@ def _from_module(
 
 
 def _from_zoo(name: str, example_inputs: Inputs | None, dtype: str | None, batch_size: int, keep: bool) -> Source:
-    key = (name, dtype or "fp32", batch_size)
+    dtype = dtype or models.default_dtype(name)
+    key = (name, dtype, batch_size)
     source = _of_name.pop(key, None) if example_inputs is None else None
     if source is None:
         _of_name.clear()
         module = models.build(name)
-        source = _from_module(module, example_inputs, dtype or "fp32", batch_size, keep=False)
+        source = _from_module(module, example_inputs, dtype, batch_size, keep=False)
     if keep and example_inputs is None:
         _of_name[key] = source
     return source

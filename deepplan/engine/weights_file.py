@@ -6,7 +6,7 @@ import os
 import pickle
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -26,11 +26,39 @@ def load_weights(module: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     Raises DocumentError for a file that cannot be read as weights, MismatchError naming the first weights that are
     missing, too many or of another shape or kind, and InvalidInputError for a module on the meta device.
     """
-    weights = read_weights(path)
-    tied = _tied_weights(module)
-    if any(target.is_meta for target, _ in tied):
+    matched = _matched(module, path)
+    if any(target.is_meta for target, _, _ in matched):
         raise InvalidInputError(f"{type(module).__name__} lies on the meta device; give it memory with to_empty first")
-    named = _renamed(weights, [name for _, names in tied for name in names])
+    with torch.no_grad():
+        for target, _, weight in matched:
+            target.copy_(weight)
+
+
+def weights_from(module: torch.nn.Module, path: str | os.PathLike[str]) -> Callable[[str, torch.Tensor], None]:
+    """`load_weights` for a module on the meta device: returns its `fill_weight`, and copies what does have memory.
+
+    The weights stay mapped from the file until they are wanted, if its format allows. Raises as `load_weights` does.
+    """
+    by_name: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for target, names, weight in _matched(module, path):
+            if target.is_meta:
+                by_name.update(dict.fromkeys(names, weight))
+            else:
+                target.copy_(weight)
+
+    def fill_weight(name: str, place: torch.Tensor) -> None:
+        place.copy_(by_name[name])
+
+    return fill_weight
+
+
+def _matched(
+    module: torch.nn.Module, path: str | os.PathLike[str]
+) -> list[tuple[torch.Tensor, list[str], torch.Tensor]]:
+    """Each tensor of the module's state that the file at `path` has, its names, and the file's tensor."""
+    tied = _tied_weights(module)
+    named = _renamed(read_weights(path), [name for _, names in tied for name in names])
     problems = list(_problems(tied, named))
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
@@ -38,12 +66,8 @@ def load_weights(module: torch.nn.Module, path: str | os.PathLike[str]) -> None:
             f"{os.fspath(path)} does not fit {type(module).__name__}: {'; '.join(problems[:4])}{more}; "
             "use weights of this very architecture"
         )
-    with torch.no_grad():
-        for target, names in tied:
-            for name in names:
-                if name in named:
-                    target.copy_(named[name])
-                    break
+    present = ((target, names, [name for name in names if name in named]) for target, names in tied)
+    return [(target, names, named[found[0]]) for target, names, found in present if found]
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:

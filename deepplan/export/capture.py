@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,16 +18,29 @@ from torch.export import ExportedProgram
 from deepplan.errors import ExportError
 from deepplan.export.convert import Captured, convert
 from deepplan.export.masks import masks_as_in_eager
+from deepplan.export.meta import as_on_cpu, fill_weight_of, weights_on_meta
 
 
 def capture(module: torch.nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Captured:
     """The graph of `module(*args, **kwargs)`, for inputs of these shapes and dtypes, and its weights' bytes.
 
     The module is traced as it is (call `module.eval()` first), without gradients; nothing is decomposed, so the graph
-    calls the operators that eager execution calls. Raises ExportError, in one line, with the operator or the source
-    line that cannot be exported.
+    calls the operators that eager execution calls. Weights on the meta device are traced as if they lay on the CPU;
+    the module has to bring their values, in a `fill_weight(name, place)`. Raises ExportError, in one line, with the
+    operator or the source line that cannot be exported.
     """
-    return convert(_export(module, args, dict(kwargs or {})))
+    kwargs = dict(kwargs or {})
+    on_meta = weights_on_meta(module)
+    if not on_meta:
+        return convert(_export(module, args, kwargs))
+    fill_weight = fill_weight_of(module)
+    if fill_weight is None:
+        raise ExportError(
+            f"weight {next(iter(on_meta))!r} has no values (it lies on the meta device); load the model's weights "
+            "first, or give the module a fill_weight(name, place) that writes them"
+        )
+    captured = convert(_export(*as_on_cpu(module, args, kwargs)), on_meta)
+    return replace(captured, fill_weight=fill_weight)
 
 
 def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:

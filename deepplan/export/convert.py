@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,29 +18,41 @@ from deepplan.export.arguments import Argument, WeightRef
 from deepplan.export.calls import CallRecorder
 from deepplan.export.graph import Graph, InputSpec
 from deepplan.export.layers import cut_layers
+from deepplan.export.meta import FillWeight
 from deepplan.export.nesting import dump, nesting_of
 from deepplan.export.steps import DraftStep, Module, drop_unread, number
 from deepplan.export.verify import references
 from deepplan.export.weights import pack_weights
 from deepplan.export.writes import WriteGuard
 
+_NONE: Mapping[str, torch.Tensor] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph and, for each of its storages, the bytes: one-dimensional uint8 CPU tensors over the module's memory."""
+    """A graph and, for each of its storages, the bytes: one-dimensional uint8 CPU tensors over the module's memory.
+
+    Where the module's memory is on the meta device, so is the storage; `fill_weight(name, place)` then writes each of
+    its weights.
+    """
 
     graph: Graph
     storages: tuple[torch.Tensor, ...]
+    fill_weight: FillWeight | None = None
 
 
-def convert(program: ExportedProgram) -> Captured:
-    """The graph of `program`. Raises ExportError naming the operator that has no place in one."""
-    return _Converter(program).convert()
+def convert(program: ExportedProgram, on_meta: Mapping[str, torch.Tensor] = _NONE) -> Captured:
+    """The graph of `program`, with `on_meta` in place of the weights of these names.
+
+    Raises ExportError naming the operator that has no place in a graph.
+    """
+    return _Converter(program, on_meta).convert()
 
 
 class _Converter:
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: ExportedProgram, on_meta: Mapping[str, torch.Tensor]) -> None:
         self._program = program
+        self._on_meta = on_meta
         self._tensors: dict[str, torch.Tensor] = {}
         self._guard = WriteGuard()
         self._recorder = CallRecorder(self._guard, _home_device(program))
@@ -52,7 +66,7 @@ class _Converter:
         outputs = self._read_outputs()
         drafts, used = _renumber_weights(drop_unread(self._recorder.drafts, outputs))
         names = list(self._tensors)
-        packed = pack_weights({names[index]: self._tensors[names[index]] for index in used})
+        packed = pack_weights({names[index]: self._tensors[names[index]] for index in used}, self._on_meta)
         layers, layer_of_step = cut_layers(drafts, packed.weights, len(packed.storages))
         tensors = sum(given.kind == "tensor" for given in inputs)
         steps, numbered, slots = number(drafts, layer_of_step, tensors, outputs)
@@ -101,7 +115,7 @@ class _Converter:
         return InputSpec(name, str(value.dtype).removeprefix("torch."), shape, slot.index)
 
     def _add_weight(self, name: str, node: fx.Node) -> None:
-        tensor = self._program.state_dict.get(name)
+        tensor = self._on_meta.get(name, self._program.state_dict.get(name))
         if tensor is None:
             tensor = self._program.constants[name]
         if not isinstance(tensor, torch.Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,8 @@ from deepplan.export.graph import Storage, Weight
 
 @dataclass(frozen=True)
 class PackedWeights:
-    """`storages[i]` describes `bytes[i]`, a one-dimensional uint8 tensor on the CPU over the module's own memory."""
+    """`storages[i]` describes `bytes[i]`, a one-dimensional uint8 tensor over the module's own memory, on the CPU or,
+    without values, on the meta device."""
 
     storages: tuple[Storage, ...]
     weights: tuple[Weight, ...]
@@ -27,16 +29,16 @@ class _Extent:
     end_bytes: int
 
 
-def pack_weights(tensors: dict[str, torch.Tensor]) -> PackedWeights:
+def pack_weights(tensors: dict[str, torch.Tensor], may_lack_values: Container[str] = ()) -> PackedWeights:
     """Storages for `tensors` (name to tensor, in order of first use), in order of first use. Nothing is copied unless
     a tensor lies on a GPU or is lazily conjugated or negated.
 
     Weights are tied by the bytes they cover, not by name: two names of one parameter, or two overlapping views, share
     a storage, while the tensors of one memory-mapped checkpoint stay apart. Raises ExportError for a weight that is
-    not an ordinary dense tensor with values.
+    not an ordinary dense tensor with values; those that `may_lack_values` may lie on the meta device.
     """
     names = list(tensors)
-    dense = [_dense(name, tensor) for name, tensor in tensors.items()]
+    dense = [_dense(name, tensor, name in may_lack_values) for name, tensor in tensors.items()]
     by_memory: dict[int, list[_Extent]] = {}
     for index, tensor in enumerate(dense):
         begin_bytes = int(tensor.storage_offset()) * tensor.element_size()
@@ -52,7 +54,9 @@ def pack_weights(tensors: dict[str, torch.Tensor]) -> PackedWeights:
         begin_bytes = min(extent.begin_bytes for extent in part) // item_bytes * item_bytes
         size_bytes = max(extent.end_bytes for extent in part) - begin_bytes
         memory = dense[part[0].index].untyped_storage()
-        views.append(torch.empty(0, dtype=torch.uint8).set_(memory, begin_bytes, (size_bytes,), (1,)))
+        views.append(
+            torch.empty(0, dtype=torch.uint8, device=memory.device).set_(memory, begin_bytes, (size_bytes,), (1,))
+        )
         for extent in part:
             tensor = dense[extent.index]
             weights[extent.index] = Weight(
@@ -67,19 +71,19 @@ def pack_weights(tensors: dict[str, torch.Tensor]) -> PackedWeights:
     return PackedWeights(tuple(storages), tuple(weights[index] for index in range(len(names))), tuple(views))
 
 
-def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def _dense(name: str, tensor: torch.Tensor, may_lack_values: bool) -> torch.Tensor:
     tensor = tensor.detach()
     if type(tensor) is not torch.Tensor or tensor.layout != torch.strided or tensor.is_quantized:
         raise ExportError(
             f"weight {name!r} is a {type(tensor).__name__} of layout {tensor.layout}; make it dense first"
         )
-    if tensor.is_meta:
+    if tensor.is_meta and not may_lack_values:
         raise ExportError(f"weight {name!r} has no values (it lies on the meta device); load the model's weights first")
     if str(tensor.dtype).removeprefix("torch.") not in ITEM_SIZE_BYTES:
         raise ExportError(f"weight {name!r} has dtype {tensor.dtype}, which deepplan cannot keep")
     if _end_bytes(tensor) > tensor.untyped_storage().nbytes():  # a copy would read what is no longer there
         raise ExportError(f"weight {name!r} was released; build or load the model again")
-    return tensor.resolve_conj().resolve_neg().cpu()
+    return tensor if tensor.is_meta else tensor.resolve_conj().resolve_neg().cpu()
 
 
 def _end_bytes(tensor: torch.Tensor) -> int:

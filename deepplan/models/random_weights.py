@@ -41,7 +41,13 @@ def fill_weights(module: torch.nn.Module, seed: int = SEED) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            std = float(parameter[0].numel()) ** -0.5 if parameter.dim() > 2 else _STD
+            mean, std = mean_and_std(name, parameter)
             parameter.normal_(0.0, std, generator=generator)
-            if parameter.dim() == 1 and not name.endswith("bias"):
-                parameter.add_(1.0)
+            if mean:
+                parameter.add_(mean)
+
+
+def mean_and_std(name: str, parameter: torch.Tensor) -> tuple[float, float]:
+    """What the values of the parameter of that name and shape are drawn from."""
+    std = float(parameter[0].numel()) ** -0.5 if parameter.dim() > 2 else _STD
+    return float(parameter.dim() == 1 and not name.endswith("bias")), std

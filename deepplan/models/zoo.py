@@ -13,12 +13,17 @@ from deepplan.errors import UnknownNameError
 class Entry:
     """`config` are the arguments of `ResNet` where `architecture` is "ResNet", else of its transformers configuration.
 
-    `tokens` gives the sequence length of each integer input; without any, the input is an image.
+    `tokens` gives the sequence length of each integer input; without any, the input is an image. `head` is what
+    transformers' class is called after the architecture. `dtype` is the precision of the weights, and `on_meta` says
+    that they get values only where they are wanted: the model is too large to lie in ordinary memory first.
     """
 
     architecture: str
     config: dict[str, Any]
     tokens: dict[str, int] = field(default_factory=dict)
+    head: str = "Model"
+    dtype: str = "fp32"
+    on_meta: bool = False
 
 
 _DEPTHS_50, _DEPTHS_101 = (3, 4, 6, 3), (3, 4, 23, 3)
@@ -32,6 +37,14 @@ _BART_BASE = {
 }
 _T5_SMALL = {"d_model": 512, "d_ff": 2048, "num_layers": 6, "num_heads": 8}
 _T5_BASE = {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+
+
+_LLAMA3_8B = {
+    **{"vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
+    **{"num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 8192},
+    **{"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}, "rms_norm_eps": 1e-5},
+    "tie_word_embeddings": False,
+}
 
 
 def _resnet(depths: tuple[int, ...], groups: int = 1, width_per_group: int = 64) -> Entry:
@@ -49,6 +62,11 @@ def _decoder(config: dict[str, Any], length: int = 1024) -> Entry:
 def _encoder_decoder(architecture: str, config: dict[str, Any], length: int = 384) -> Entry:
     tokens = {"input_ids": length, "decoder_input_ids": length}
     return Entry(architecture, {**config, "use_cache": False}, tokens)
+
+
+def _large_decoder(config: dict[str, Any], length: int = 128) -> Entry:
+    config, tokens = {**config, "use_cache": False}, {"input_ids": length}
+    return Entry("Llama", config, tokens, head="ForCausalLM", dtype="bf16", on_meta=True)
 
 
 ZOO = MappingProxyType(
@@ -69,6 +87,7 @@ ZOO = MappingProxyType(
         "bart_base": _encoder_decoder("Bart", _BART_BASE),
         "t5_small": _encoder_decoder("T5", _T5_SMALL),
         "t5_base": _encoder_decoder("T5", _T5_BASE),
+        "llama3_8b": _large_decoder(_LLAMA3_8B),
     }
 )
 
@@ -76,6 +95,11 @@ ZOO = MappingProxyType(
 def names() -> tuple[str, ...]:
     """The names of the zoo's models."""
     return tuple(ZOO)
+
+
+def default_dtype(name: str) -> str:
+    """The precision in which the named model is run unless another is asked for; fp32 for what is no zoo name."""
+    return ZOO[name].dtype if name in ZOO else "fp32"
 
 
 def find(name: str) -> Entry:

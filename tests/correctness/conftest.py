@@ -13,7 +13,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 import deepplan
-from deepplan import _core
+from deepplan import _core, models
 from deepplan.engine import machine
 from deepplan.engine.binding import layer_sizes
 from deepplan.engine.devices import resolve_devices
@@ -21,6 +21,7 @@ from deepplan.engine.precision import precision
 from deepplan.engine.session import Session
 from deepplan.engine.source import Inputs, Source, resolve
 from deepplan.export.graph import Graph
+from deepplan.export.meta import weights_on_meta
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 
 
@@ -88,7 +89,9 @@ def run_eagerly(model: torch.nn.Module, source: Source, backend: str) -> Any:
     device = "cpu" if backend == "host" else "cuda:0"
     assert source.example_inputs is not None
     args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), source.example_inputs)
-    if device != "cpu" or source.dtype in ("bf16", "fp16"):
+    if weights_on_meta(model):
+        model = models.materialise(model, device)
+    elif device != "cpu" or source.dtype in ("bf16", "fp16"):
         model = copy.deepcopy(model).to(device, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(source.dtype))
     with torch.no_grad(), precision(source.dtype or None):
         return model(*args, **kwargs)
@@ -145,6 +148,22 @@ def check_engines() -> Check:
             check_session(sessions[links], source, expected)
         for session in sessions.values():
             session.close()
+        return source
+
+    return check
+
+
+@pytest.fixture
+def check_large() -> Check:
+    """`check_large(model, backend, dtype)`: the same of one engine, because there is no room for much more."""
+
+    def check(model: torch.nn.Module, backend: str, dtype: str) -> Source:
+        source = resolve(model, dtype=dtype, keep=False)
+        expected = run_eagerly(model, source, backend)
+        if backend == "cuda":
+            torch.cuda.empty_cache()  # of the eager model
+        with open_session(source, "optimal", backend) as session:
+            check_session(session, source, expected)
         return source
 
     return check

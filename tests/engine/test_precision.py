@@ -223,3 +223,17 @@ def test_threads_of_one_precision_do_not_wait_for_one_another() -> None:
     leave.set()
     thread.join(60)
     assert uses_tf32() == [False, True, True]
+
+
+def test_more_precise_buffers_of_a_cast_module_stay() -> None:
+    module = torch.nn.Linear(2, 2, dtype=torch.bfloat16)
+    module.register_buffer("frequencies", torch.tensor([1 / 3]))
+    assert prepare(module, (), {}, "bf16")[0] is module
+    cast = prepare(module, (), {}, "fp16")[0]
+    assert {tensor.dtype for tensor in (*cast.parameters(), *cast.buffers())} == {torch.float16}
+
+
+def test_a_module_without_values_is_cast_without_them() -> None:
+    module = torch.nn.Linear(1 << 20, 1 << 20, device="meta")  # 4 TiB
+    cast = prepare(module, (), {}, "bf16")[0]
+    assert cast.weight.is_meta and cast.weight.dtype == torch.bfloat16

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepplan import models
-from deepplan.engine.weights_file import load_weights
+from deepplan.engine.weights_file import load_weights, weights_from
 from deepplan.errors import DeepPlanError, DocumentError, InvalidInputError, MismatchError
 
 Weights = dict[str, torch.Tensor]
@@ -201,3 +201,17 @@ def test_the_zoo_takes_weights(tmp_path: Path) -> None:
     assert same(state(models.build("resnet50", weights=tmp_path / "w.pt")), weights)
     with pytest.raises(MismatchError, match=r"layer1\.0\.conv1\.weight has shape"):
         models.build("resnext50", weights=tmp_path / "w.pt")
+
+
+def test_a_module_without_memory_is_filled_from_the_file(wanted: Weights, tmp_path: Path) -> None:
+    save_file({name: tensor for name, tensor in wanted.items() if name != "head.weight"}, tmp_path / "w.safetensors")
+    module = Tied().requires_grad_(False)
+    for block in module.block:
+        block.to("meta")
+    module.table.weight = module.head.weight = nn.Parameter(module.table.weight.to("meta"), False)
+    module.fill_weight = weights_from(module, tmp_path / "w.safetensors")
+    assert module.head.weight.is_meta  # nothing was made yet
+    assert same(state(models.materialise(module)), wanted)
+    with pytest.raises(MismatchError, match="norm"):
+        save_file({"table.weight": wanted["table.weight"]}, tmp_path / "w.safetensors")
+        weights_from(module, tmp_path / "w.safetensors")

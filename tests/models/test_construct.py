@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,3 +65,20 @@ def test_buffers_have_their_values() -> None:
     module = construct(find("bert_base"))
     positions = dict(module.named_buffers())["embeddings.position_ids"]
     assert torch.equal(positions.flatten(), torch.arange(positions.numel()))
+
+
+def test_a_large_model_is_built_without_its_memory() -> None:
+    entry = find("llama3_8b")
+    module = construct(replace(entry, config={**entry.config, "num_hidden_layers": 2}))
+    assert all(parameter.is_meta and parameter.dtype == torch.bfloat16 for parameter in module.parameters())
+    frequencies = module.get_buffer("model.rotary_emb.inv_freq")
+    expected = 500000.0 ** (-torch.arange(0, 128, 2) / 128)  # Su et al., RoFormer, section 3.4.2
+    torch.testing.assert_close(frequencies, expected)
+    assert not torch.nn.Linear(1, 1).weight.is_meta  # later modules are as ever
+
+
+def test_two_names_of_a_parameter_on_meta_stay_one() -> None:
+    entry = find("llama3_8b")
+    small = {"num_hidden_layers": 1, "vocab_size": 100, "tie_word_embeddings": True}
+    module = construct(replace(entry, config={**entry.config, **small}))
+    assert module.get_parameter("lm_head.weight") is module.get_parameter("model.embed_tokens.weight")

@@ -26,6 +26,7 @@ SIZES = {
     "bart_base": 139.42,
     "t5_small": 60.51,
     "t5_base": 222.90,
+    "llama3_8b": 8030.26,
 }
 
 
@@ -61,7 +62,7 @@ def test_example_inputs() -> None:
     assert isinstance(image, torch.Tensor)
     assert image.shape == (3, 3, 224, 224) and image.dtype == torch.float32
     assert torch.equal(image, models.example_inputs("resnet101", batch_size=3))
-    lengths = {"bert_base": 384, "roberta_large": 384, "gpt2": 1024, "gpt2_384": 384, "t5_small": 384}
+    lengths = {"llama3_8b": 128, "bert_base": 384, "roberta_large": 384, "gpt2": 1024, "gpt2_384": 384, "t5_small": 384}
     for name, length in lengths.items():
         tokens = models.example_inputs(name)
         assert isinstance(tokens, dict)
@@ -76,3 +77,8 @@ def test_importing_the_zoo_is_light() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     code = "import sys, deepplan.models as m; m.build('resnet50'); sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_default_dtypes() -> None:
+    assert models.default_dtype("llama3_8b") == "bf16"
+    assert models.default_dtype("bert_base") == models.default_dtype("no such model") == "fp32"
