@@ -22,6 +22,9 @@ bool is_lookup(const std::string& op) {
   return op == "aten::embedding" || op == "aten::embedding_bag" || op == "aten::_embedding_bag";
 }
 
+// A table up to this size is promoted, too: reading it in place costs more time than this is worth memory.
+constexpr std::size_t kSmallTableBytes = std::size_t{8} << 20;
+
 // A step that the executor does itself has no schema to be checked against; python_arithmetic checks its own operands.
 void check_own_step(StepKind kind, const Step& step) {
   if (!step.keyword_arguments.empty()) throw InvalidArgument("takes no keyword arguments");
@@ -167,14 +170,15 @@ void Program::note_reads(PreparedStep& prepared, const Operand& operand, int ind
                             .indices_slot = gathers ? indices_slot : -1});
 }
 
-std::vector<bool> Program::densely_read_storages() const {
-  std::vector<bool> dense(graph_.storage_bytes.size(), false);
+std::vector<bool> Program::promotable_storages() const {
+  std::vector<bool> promotable;
+  for (const std::size_t bytes : graph_.storage_bytes) promotable.push_back(bytes <= kSmallTableBytes);
   for (const PreparedStep& step : steps_) {
     for (const InPlaceRead& read : step.reads) {
-      if (read.indices_slot < 0) dense[graph_.weights[uses_[read.use].weight].storage] = true;
+      if (read.indices_slot < 0) promotable[graph_.weights[uses_[read.use].weight].storage] = true;
     }
   }
-  return dense;
+  return promotable;
 }
 
 void Program::check_indices() const {

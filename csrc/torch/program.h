@@ -65,9 +65,9 @@ class Program {
   const std::vector<PreparedStep>& steps() const { return steps_; }
   const std::vector<WeightUse>& uses() const { return uses_; }
   const std::vector<Operand>& outputs() const { return outputs_; }
-  // One flag a storage: whether anything but a lookup reads it. A table of which only rows are gathered is as well read
-  // in place.
-  std::vector<bool> densely_read_storages() const;
+  // One flag a storage: whether a warm run should find it on the device. Not so a large table of which only rows are
+  // gathered: it is as well read in place.
+  std::vector<bool> promotable_storages() const;
 
  private:
   PreparedStep prepare(const Step& step, int layer);

@@ -80,7 +80,7 @@ Session::~Session() {
 
 WeightLayout Session::lay_out(const ExecutionPlan& plan) const {
   return deepplan::lay_out(model_weights(program_->graph()), plan,
-                           promote_ ? program_->densely_read_storages() : std::vector<bool>());
+                           promote_ ? program_->promotable_storages() : std::vector<bool>());
 }
 
 void Session::bind() {

@@ -32,4 +32,5 @@ def execution_plan(graph: Graph, plan: Plan, links: int) -> _core.ExecutionPlan:
         loads=[layer.placement == "load" for layer in plan.layers],
         groups=[layer.group for layer in plan.layers],
         routes=list(plan.routes),
+        coded=list(plan.coded),
     )

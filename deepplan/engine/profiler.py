@@ -20,6 +20,7 @@ from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.binding import layer_sizes
 from deepplan.engine.capturing import Captures
+from deepplan.engine.coding import coded_layer_bytes, decode_gbps
 from deepplan.engine.devices import Devices
 from deepplan.engine.filling import fill
 from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_layer, one_group_per_link
@@ -32,7 +33,7 @@ _PROBE_BYTES = 32 << 20
 
 # A read in place that outlasts its bytes by this much reads them more than once: what it holds of the link is the
 # time, not the bytes. The constant allows for the latency of tiny reads, which holds nothing.
-_REREAD_FACTOR, _REREAD_MS = 2.0, 0.05
+_REREAD_FACTOR, _REREAD_MS = 1.25, 0.02
 
 
 def profile_source(
@@ -54,6 +55,7 @@ def profile_source(
     program = _core.Program(graph, devices.torch_target)
     session = _core.Session(source.name, program, machine.links(devices), on_demand_plan.plan, promote=False)
     fill(session, source.captured)
+    coded_bytes = coded_layer_bytes(session, graph)
     dtype = source.dtype or None
     captures = None if devices.is_host else Captures(session, inputs, devices.target, dtype)
     sampler = Sampler(session, inputs, dtype, devices.torch_target, budget_s or _BUDGET_S, captures)
@@ -75,11 +77,17 @@ def profile_source(
         links = _links(whole, one_copy, split, copies, count)
     report(1.0)
     return Profile(
-        layers=_layers(source, on_demand, in_place_busy, in_place, by_layer, links[0]),
+        layers=tuple(
+            replace(layer, coded_bytes=coded)
+            for layer, coded in zip(
+                _layers(source, on_demand, in_place_busy, in_place, by_layer, links[0]), coded_bytes, strict=True
+            )
+        ),
         links=(replace(links[0], alone_gbps=_gbps(on_demand_plan.group_bytes, on_demand)), *links[1:]),
         # What a call costs beside its layers: the first launch, and learning that the last one is done.
         call_overhead_ms=max(0.0, warm_ms - sum(on_demand.layers_ms)),
         warm_ms=warm_ms,
+        decode_gbps=decode_gbps(graph, devices),
         model=source.name,
         model_digest=graph.model_digest,
         dtype=source.dtype,
@@ -154,5 +162,8 @@ def _links(whole: Copies, one_copy: Sample, split: Copies, copies: Sample, count
         makespan_ms = max(copies.groups_ms[i][1] for i in mine) - min(copies.groups_ms[i][0] for i in mine)
         split_ms = min(makespan_ms, sum(end_ms - start_ms for start_ms, end_ms in (copies.groups_ms[i] for i in mine)))
         bytes_ms = sum(split.group_bytes[i] for i in mine) / bytes_per_ms
-        links.append(LinkProfile(max(0.0, split_ms - bytes_ms) / len(mine), bytes_per_ms / 1e6))
+        latency_ms = max(0.0, split_ms - bytes_ms) / len(mine)
+        if links:  # copies over a helper overlap, which hides what each costs: no less than over the target's own link
+            latency_ms = max(latency_ms, links[0].latency_ms)
+        links.append(LinkProfile(latency_ms, bytes_per_ms / 1e6))
     return tuple(links)

@@ -59,6 +59,7 @@ class Session:
         self._core: _core.Session | None = _core.Session(source.name, program, links, binding, promote)
         self._lock = threading.RLock()  # held over what a caller takes for one step and the runtime for several
         fill(self._core, source.captured, release=release)
+        self._core.encode()  # what the plan says, if anything
         self._captures: Captures | None = None  # host devices have nothing that could be launched whole
         if capture and not devices.is_host:
             self._captures = Captures(self._core, source.tensor_inputs(), devices.target, self._precision)
@@ -113,6 +114,12 @@ class Session:
         """Pinned host memory that this model's weights take."""
         with self._lock:
             return self._runtime.host_bytes
+
+    @property
+    def crossing_bytes(self) -> int:
+        """Bytes that a cold start brings over the links as copies: coded where groups are."""
+        with self._lock:
+            return self._runtime.crossing_bytes
 
     @property
     def device_bytes(self) -> int:
@@ -175,6 +182,7 @@ class Session:
         binding = execution_plan(self._graph, plan, len(self._devices.names))
         with self._lock:
             self._runtime.rebind(binding)
+            self._runtime.encode()
             self._plan = plan
             if self._captures is not None:
                 self._captures.forget()

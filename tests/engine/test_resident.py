@@ -106,7 +106,7 @@ def test_a_replayed_graph_returns_what_the_module_returns(tiny: torch.nn.Module,
     assert next(module.parameters()).device.type == "cpu"
     del resident, on_target
     torch.cuda.empty_cache()
-    assert torch.cuda.memory_reserved() <= before_bytes + (32 << 20)  # cuBLAS keeps a workspace
+    assert torch.cuda.memory_reserved() <= before_bytes + (40 << 20)  # cuBLAS keeps a workspace
 
 
 @pytest.mark.cuda

@@ -242,13 +242,14 @@ TEST_F(SessionTest, AWarmRunReadsPromotedWeightsOnTheTarget) {
   host.copy_(kept);
 }
 
-TEST_F(SessionTest, TablesOfWhichRowsAreGatheredStay) {
+TEST_F(SessionTest, LargeTablesOfWhichRowsAreGatheredStay) {
   Graph graph = tied_table();
+  graph.storage_bytes[0] = std::size_t{9} << 20;
   graph.steps.pop_back();
   graph.layers = {{"embedding", 0, 1, {0}}, {"act", 1, 2, {}}};
   graph.outputs = {slot(2)};
   const auto program = std::make_shared<const Program>(std::move(graph), at::kCPU);
-  EXPECT_EQ(program->densely_read_storages(), std::vector{false});
+  EXPECT_EQ(program->promotable_storages(), std::vector{false});
   const Session session("table", program, links, arena, load_each({-1, -1}, {}), /*promote=*/true);
   EXPECT_EQ(session.layout().resident_bytes, 0);
 }
