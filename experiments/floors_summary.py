@@ -36,6 +36,8 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
             (_warm_over_replay(row), row) for row in rows if row["method"] == "demand"
         ),
         "deepplan_over_pipeline": _over_pipeline(rows),
+        "coded_over_plain": _coded_over_plain(rows),
+        "worst_coded_ratio": _worst((row["ratio"], row) for row in rows if row["coded"]),
         "not_replayed": sorted({f"{row['model']} {row['dtype']}" for row in rows if not row["replayed"]}),
         "launched_by_operators": [title(row) for row in rows if row["launch"] != "graph"],
     }
@@ -66,6 +68,14 @@ def _over_pipeline(rows: Sequence[Row]) -> dict[str, Any] | None:
     worst = _worst(ratios)
     slower = [title(row) for ratio, row in ratios if ratio > SLOWER_THAN_PIPELINE]
     return None if worst is None else {"worst_ratio": worst["value"], "row": worst["row"], "slower": slower}
+
+
+def _coded_over_plain(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Cold starts with coded weights over those without, of the same model, dtype, links and method."""
+    plain = {(_setting(row), row["method"]): row["cold_ms"] for row in rows if not row["coded"]}
+    ratios = [(row["cold_ms"] / plain[_setting(row), row["method"]], row) for row in rows if row["coded"]]
+    worst = _worst(ratios)
+    return None if worst is None else {"worst_ratio": worst["value"], "row": worst["row"]}
 
 
 def _setting(row: Row) -> tuple[str, str, int]:

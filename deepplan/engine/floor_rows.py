@@ -69,20 +69,30 @@ def measure_rows(
     counts: Sequence[int],
     repeats: Repeats,
     check: Callable[[Session], None] = lambda session: None,
+    coding: bool = True,
 ) -> Iterator[FloorRow]:
-    """A row for each number of links in `counts` and each engine, planned from one profile of all `devices`.
+    """A row for each number of links in `counts` and each engine, planned from one profile of all `devices`; a second
+    one for an engine whose plan has weights cross coded, if it may.
 
     `check` is called with each session before it is measured.
     """
     for count in counts:
         used = Devices(devices.names[:count])
-        for engine in ENGINES:
-            plan = search(profile, policy_of(engine), devices=used.names)
+        for engine, plan in _plans(profile, used, coding):
             with Session(source, plan, used) as session:
                 check(session)
                 latencies = measure(session, source.tensor_inputs(), warm_only=False, repeats=repeats(engine, plan))
                 launch = session.launch
             yield _row(engine, plan, latencies, launch, floor, used)
+
+
+def _plans(profile: Profile, used: Devices, coding: bool) -> Iterator[tuple[str, Plan]]:
+    for engine in ENGINES:
+        plain = search(profile, policy_of(engine), devices=used.names, coding=False)
+        yield engine, plain
+        plan = search(profile, policy_of(engine), devices=used.names) if coding else plain
+        if any(plan.coded):
+            yield engine, plan
 
 
 def _row(engine: str, plan: Plan, latencies: Latencies, launch: str, floor: Floor, used: Devices) -> FloorRow:

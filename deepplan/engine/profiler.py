@@ -24,7 +24,7 @@ from deepplan.engine.coding import coded_layer_bytes, decode_gbps
 from deepplan.engine.devices import Devices
 from deepplan.engine.filling import fill
 from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_layer, one_group_per_link
-from deepplan.engine.sampling import Report, Sample, Sampler
+from deepplan.engine.sampling import SLOW_MS, Report, Sample, Sampler
 from deepplan.engine.source import Source
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 
@@ -64,7 +64,9 @@ def profile_source(
     warm_ms = sampler.warm_ms()
     in_place_busy = sampler.sample(all_in_place(graph), lambda share: report(0.3 + 0.2 * share), busy_link=True)
     # A host device's link carries every byte once, whatever a layer does: there is nothing to find out.
-    in_place = None if devices.is_host else sampler.sample(all_in_place(graph), lambda share: report(0.5 + 0.2 * share))
+    in_place = None if devices.is_host else in_place_busy
+    if in_place is not None and in_place_busy.latency_ms < SLOW_MS:  # beyond, nobody will want to read in place
+        in_place = sampler.sample(all_in_place(graph), lambda share: report(0.5 + 0.2 * share))
     by_layer = sampler.sample(one_group_per_layer(graph, 1).plan, lambda share: report(0.7 + 0.1 * share))
     whole, split = one_group_per_link(graph, count), one_group_per_layer(graph, count)
     if not whole.routes:

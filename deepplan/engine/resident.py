@@ -23,6 +23,7 @@ from deepplan.engine.mask_decisions import MaskDecisions, mask_decisions
 from deepplan.engine.precision import precision
 from deepplan.engine.source import Source
 from deepplan.errors import InvalidInputError
+from deepplan.models import materialise
 
 _WARM_UPS = 3
 _REPEATS = 50
@@ -70,7 +71,10 @@ def measure_resident(module: torch.nn.Module, source: Source, devices: Devices) 
 
 def _call_of(module: torch.nn.Module, source: Source, devices: Devices) -> Callable[[], tuple[torch.Tensor, ...]]:
     """Calls the module on the target, with everything it needs there."""
-    resident = module if devices.is_host else copy.deepcopy(module).to(devices.torch_target)
+    if any(parameter.is_meta for parameter in module.parameters()):
+        resident = materialise(module, devices.torch_target)
+    else:
+        resident = module if devices.is_host else copy.deepcopy(module).to(devices.torch_target)
     args, kwargs = _pytree.tree_map(
         lambda leaf: leaf.to(devices.torch_target) if isinstance(leaf, torch.Tensor) else leaf, source.example_inputs
     )

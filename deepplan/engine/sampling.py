@@ -59,7 +59,8 @@ class Sampler:
         self._session.rebind(plan)
         if self._captures is not None:
             self._captures.forget()
-            self._captures.add(COLD, Kind(cold=True, timed=True), WARM)
+            if self._cold_run() < SLOW_MS:  # beside which the launches of operators are nothing
+                self._captures.add(COLD, Kind(cold=True, timed=True), WARM)
         self._session.set_background_load(busy_link)
         try:
             return self._sample(report)
