@@ -15,18 +15,32 @@ from deepplan.planning.timeline import Placement
 class Choices(Record):
     """The free part of a plan. Layers without parameters are recorded as "dha"; theirs and DHA's group is -1.
 
+    `coded` says of each group whether it crosses coded; none do if it is left out.
+
     `bound_ms` is a lower bound on the latency of any plan, where the policy proved one on its way.
     """
 
     placements: tuple[Placement, ...]
     groups: tuple[IndexOrNone, ...]
     routes: tuple[Index, ...]
+    coded: tuple[bool, ...] = ()
     bound_ms: Milliseconds | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.coded:
+            object.__setattr__(self, "coded", (False,) * len(self.routes))
 
-def check_choices(profile: Profile, placements: Sequence[str], groups: Sequence[int], routes: Sequence[int]) -> Choices:
+
+def check_choices(
+    profile: Profile,
+    placements: Sequence[str],
+    groups: Sequence[int],
+    routes: Sequence[int],
+    coded: Sequence[bool] | None = None,
+) -> Choices:
     """The choices, if they are a plan for this profile. Raises InvalidInputError naming the layer or group if not."""
-    choices = Choices(tuple(placements), tuple(groups), tuple(routes))  # type: ignore[arg-type]
+    choices = Choices(tuple(placements), tuple(groups), tuple(routes), tuple(coded or ()))  # type: ignore[arg-type]
     for name, values in (("placements", choices.placements), ("groups", choices.groups)):
         if len(values) != len(profile.layers):
             raise refusal(name, list(values), f"one entry for each of the {len(profile.layers)} layers")
@@ -54,4 +68,20 @@ def check_choices(profile: Profile, placements: Sequence[str], groups: Sequence[
         final_groups.append(group if loads else -1)
     if len(choices.routes) != last + 1:
         raise refusal("routes", list(choices.routes), f"one link for each of the {last + 1} groups")
-    return Choices(tuple(final_placements), tuple(final_groups), choices.routes)
+    final = Choices(tuple(final_placements), tuple(final_groups), choices.routes, choices.coded)
+    check_coded(profile, final)
+    return final
+
+
+def check_coded(profile: Profile, choices: Choices) -> None:
+    """Raises InvalidInputError naming a group that is to cross coded but cannot under this profile."""
+    if len(choices.coded) != len(choices.routes):
+        raise refusal("coded", list(choices.coded), f"one entry for each of the {len(choices.routes)} groups")
+    for layer, group in zip(profile.layers, choices.groups):
+        if group < 0 or not choices.coded[group] or profile.codable(layer):
+            continue
+        if profile.decode_gbps is None:
+            raise InvalidInputError(f"group {group} cannot cross coded: the profile has no decode_gbps; leave it plain")
+        raise InvalidInputError(
+            f"group {group} cannot cross coded: its layer {layer.name} has no coded_bytes; leave it plain"
+        )

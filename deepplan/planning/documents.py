@@ -1,8 +1,9 @@
 """Versioned JSON documents on disk: how profiles, plans and timelines are saved and loaded.
 
-A document is one JSON object with "format" and "version" first. Reading is strict: whatever was truncated, edited by
-hand into nonsense or written by a newer version is refused with the file, the key and the value. Writing is atomic: an
-interrupted save leaves the old file, or none.
+A document is one JSON object with "format" and "version" first. Fields that were added to a version are written where
+they are used only, so that what does not use them is the same for every deepplan of that version. Reading is strict:
+whatever was truncated, edited by hand into nonsense or written by a newer version is refused with the file, the key and
+the value. Writing is atomic: an interrupted save leaves the old file, or none.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from deepplan.errors import DocumentError, InvalidInputError
-from deepplan.planning.records import Record, from_json
+from deepplan.planning.records import Record, added_fields, from_json
 
 D = TypeVar("D", bound="Document")
 
@@ -93,7 +94,9 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 
 def _to_data(value: Any) -> Any:
     if is_dataclass(value):
-        return {field.name: _to_data(getattr(value, field.name)) for field in fields(value)}
+        values = {field.name: getattr(value, field.name) for field in fields(value)}
+        added = added_fields(value.__class__)
+        return {name: _to_data(item) for name, item in values.items() if name not in added or item != added[name]}
     if isinstance(value, tuple):
         return [_to_data(item) for item in value]
     return value

@@ -72,6 +72,7 @@ class Plan(Document, Origin):
         groups: Sequence[int],
         routes: Sequence[int],
         *,
+        coded: Sequence[bool] | None = None,
         policy: str = "custom",
         links: Sequence[int] | None = None,
         bound_ms: float | None = None,
@@ -79,13 +80,14 @@ class Plan(Document, Origin):
         """A plan for `profile` made of one placement and one group for each layer and one route for each group.
 
         `placements` are "load" or "dha". `groups` count up over the loaded layers, -1 for the others. `routes` are
-        positions in `links`, the profile's links to use (default: all of them). `bound_ms` is a lower bound on the
+        positions in `links`, the profile's links to use (default: all of them). `coded` says of each group whether it
+        crosses coded (default: none does). `bound_ms` is a lower bound on the
         latency of any plan, if a better one is known than can be computed at once.
         Raises InvalidInputError naming the layer or group that does not fit.
         """
         links = tuple(range(len(profile.links))) if links is None else tuple(links)
         used = profile.with_links(links)
-        choices = check_choices(used, placements, groups, routes)
+        choices = check_choices(used, placements, groups, routes, coded)
         timeline = simulate_choices(used, choices, policy)
         bound = lower_bound_ms(used) if bound_ms is None else bound_ms
         gap = max(0.0, 1.0 - bound / timeline.total_ms) if timeline.total_ms > 0 else 0.0
@@ -106,9 +108,29 @@ class Plan(Document, Origin):
         return tuple(group.route for group in self.timeline.groups)
 
     @property
+    def coded(self) -> tuple[bool, ...]:
+        """Whether each group crosses coded."""
+        return tuple(group.coded for group in self.timeline.groups)
+
+    @property
     def loaded_bytes(self) -> int:
-        """Bytes that cross the links as copies."""
+        """Bytes of parameters that are copied to the target."""
         return sum(layer.size_bytes for layer in self.layers if layer.group >= 0)
+
+    @property
+    def crossing_bytes(self) -> int:
+        """Bytes that the copies carry over the links: fewer than `loaded_bytes` where groups cross coded."""
+        return sum(group.crossing_bytes for group in self.timeline.groups)
+
+    @property
+    def coded_bytes(self) -> int:
+        """Bytes that the coded groups' copies carry."""
+        return sum(group.crossing_bytes for group in self.timeline.groups if group.coded)
+
+    @property
+    def coded_plain_bytes(self) -> int:
+        """Bytes of parameters in coded groups."""
+        return sum(group.size_bytes for group in self.timeline.groups if group.coded)
 
     @property
     def direct_host_access_bytes(self) -> int:

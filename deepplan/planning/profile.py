@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from deepplan.errors import InvalidInputError
 from deepplan.planning.documents import Document
-from deepplan.planning.records import Bytes, Count, Gbps, Milliseconds, Record, refusal
+from deepplan.planning.records import ADDED, Bytes, Count, Gbps, Milliseconds, PositiveBytes, Record, refusal
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class LayerProfile(Record):
     `direct_host_access_ms` is measured while copies fill the target's link, as they do in a cold start.
     `direct_host_access_link_ms` is how long its traffic takes on that link alone: longer than its bytes for a matrix
     product, whose tiles read them many times over; None if every byte crosses once.
+
+    `coded_bytes` is what its parameters take in the lossless code, None where that is not known or not worth it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class LayerProfile(Record):
     execute_spread_ms: Milliseconds = 0.0
     direct_host_access_spread_ms: Milliseconds = 0.0
     direct_host_access_link_ms: Milliseconds | None = None
+    coded_bytes: Bytes | None = field(default=None, metadata=ADDED)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class Profile(Document, Origin):
 
     `group_overhead_ms` is what waiting for one group costs, `call_overhead_ms` what a call costs once, whatever the
     plan; `warm_ms` the measured latency with everything resident, None if it was not measured.
+
+    `decode_gbps` is how many bytes of parameters the target GPU decodes in a second, in GB/s of the plain bytes; None
+    where it cannot, and then nothing is coded. Coded groups are copied and decoded in pieces of at most
+    `coded_piece_bytes` plain bytes.
     """
 
     FORMAT: ClassVar[str] = "deepplan.profile"
@@ -93,6 +100,8 @@ class Profile(Document, Origin):
     group_overhead_ms: Milliseconds = 0.0
     call_overhead_ms: Milliseconds = 0.0
     warm_ms: Milliseconds | None = None
+    decode_gbps: Gbps | None = field(default=None, metadata=ADDED)
+    coded_piece_bytes: PositiveBytes = field(default=16 << 20, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,6 +119,16 @@ class Profile(Document, Origin):
         if traffic_ms is None:
             traffic_ms = layer.size_bytes / self.links[0].bytes_per_ms
         return max(0.0, min(longer, traffic_ms))
+
+    def codable(self, layer: LayerProfile) -> bool:
+        """Whether a coded group may hold `layer`."""
+        return self.decode_gbps is not None and layer.size_bytes > 0 and layer.coded_bytes is not None
+
+    def decode_ms(self, size_bytes: float) -> float:
+        """How long the target GPU decodes this many plain bytes. Raises InvalidInputError if it cannot."""
+        if self.decode_gbps is None:
+            raise InvalidInputError("the profile has no decode_gbps: its target decodes nothing")
+        return size_bytes / (self.decode_gbps * 1e6)
 
     def with_links(self, links: Sequence[int]) -> Profile:
         """The same profile with only these of its links, the first of them the target's."""

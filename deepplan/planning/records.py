@@ -35,6 +35,11 @@ Gbps = Annotated[float, Range(1e-6, 1e6)]
 Index = Annotated[int, Range(0, 2**31)]
 IndexOrNone = Annotated[int, Range(-1, 2**31)]  # -1: does not apply
 Count = Annotated[int, Range(1, 2**31)]
+PositiveBytes = Annotated[int, Range(1, 2**53)]
+
+# The metadata of a field that documents written before it do not have, though of the same version: `field(default=...,
+# metadata=ADDED)`. Where it has its default it is not written.
+ADDED = types.MappingProxyType({"added": True})
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,12 @@ def field_types(record: type) -> dict[str, Any]:
     """The annotation of each field of a dataclass, in order."""
     hints = get_type_hints(record, include_extras=True)
     return {field.name: hints[field.name] for field in fields(record)}
+
+
+@cache
+def added_fields(record: type) -> dict[str, Any]:
+    """The default of each field of a dataclass that was `ADDED`."""
+    return {field.name: field.default for field in fields(record) if field.metadata.get("added")}
 
 
 def coerce(hint: Any, value: Any, where: str) -> Any:
@@ -134,9 +145,9 @@ def _record_from_json(record: Any, data: Any, where: str) -> Any:
         if key not in expected:
             raise InvalidInputError(f"{where}: unknown key {key!r}; known are {', '.join(expected)}")
     for key in expected:
-        if key not in data:
+        if key not in data and key not in added_fields(record):
             raise InvalidInputError(f"{where}: the key {key!r} is missing")
-    values = {key: from_json(hint, data[key], f"{where}.{key}") for key, hint in expected.items()}
+    values = {key: from_json(hint, data[key], f"{where}.{key}") for key, hint in expected.items() if key in data}
     try:
         return record(**values)
     except InvalidInputError as error:

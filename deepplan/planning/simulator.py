@@ -2,14 +2,19 @@
 
 Groups are copied one after another on each link, each as soon as its link is free. A layer that is loaded waits for
 its group; a layer read in place holds the target's own link, so that groups which begin later arrive later.
+
+A coded group crosses with fewer bytes, in pieces: each piece is one copy and is decoded while the next one crosses, so
+that only the last piece's decoding comes after the link is free. All of its decoding takes the GPU from the kernels it
+runs beside: that is hidden where execution waits for weights anyway, and paid where it does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepplan.errors import MismatchError
-from deepplan.planning.choices import Choices
+from deepplan.errors import InvalidInputError, MismatchError
+from deepplan.planning.choices import Choices, check_coded
 from deepplan.planning.profile import Profile
 from deepplan.planning.timeline import Timeline, TimelineGroup, TimelineLayer
 
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 def simulate(profile: Profile, plan: Plan) -> Timeline:
     """The predicted cold start of `plan` on the machine and model of `profile`.
 
-    Raises MismatchError if the plan was made for other layers or other links.
+    Raises MismatchError if the plan was made for other layers or other links, or codes what the profile cannot.
     """
     if max(plan.links) >= len(profile.links):
         raise MismatchError(
@@ -36,15 +41,18 @@ def simulate(profile: Profile, plan: Plan) -> Timeline:
             f"({profile.model or 'no name'}, {len(wanted)} layers): they differ from layer {different} on; "
             "give the profile that the plan was made from, or search a new plan"
         )
-    choices = Choices(
-        tuple(layer.placement for layer in plan.layers), tuple(layer.group for layer in plan.layers), plan.routes
-    )
+    placements = tuple(layer.placement for layer in plan.layers)
+    choices = Choices(placements, tuple(layer.group for layer in plan.layers), plan.routes, plan.coded)
+    try:
+        check_coded(profile, choices)
+    except InvalidInputError as error:
+        raise MismatchError(f"{error}, or give the profile that the plan was made from") from None
     return simulate_choices(profile.with_links(plan.links), choices, plan.policy)
 
 
 def simulate_choices(profile: Profile, choices: Choices, policy: str = "") -> Timeline:
     """The predicted cold start of checked `choices` over all links of `profile`."""
-    run = _run(profile, choices)
+    run = _run(profile, choices, choices.coded)
     layers = tuple(
         TimelineLayer(layer.name, placement, group, *times, layer.size_bytes)
         for layer, placement, group, times in zip(profile.layers, choices.placements, choices.groups, run.layers)
@@ -53,33 +61,43 @@ def simulate_choices(profile: Profile, choices: Choices, policy: str = "") -> Ti
     return Timeline(layers, groups, run.total_ms, "predicted", profile.model, policy, profile.devices)
 
 
-def latency_ms(profile: Profile, choices: Choices) -> float:
-    """The total of `simulate_choices`, without the timeline."""
-    return _run(profile, choices).total_ms
+def latency_ms(profile: Profile, choices: Choices, coded: Sequence[bool] | None = None) -> float:
+    """The total of `simulate_choices`, without the timeline; with `coded` in place of the choices' own."""
+    return _run(profile, choices, choices.coded if coded is None else coded).total_ms
 
 
 class _Run(NamedTuple):
     layers: list[tuple[float, float, float]]  # start, end, stall
-    groups: list[tuple[int, float, float]]  # bytes, start, end
+    groups: list[tuple[int, float, float, int | None]]  # bytes, start, end, coded bytes
     total_ms: float
 
 
-def _run(profile: Profile, choices: Choices) -> _Run:
+def _run(profile: Profile, choices: Choices, coded: Sequence[bool]) -> _Run:
     group_bytes = [0] * len(choices.routes)
+    coded_bytes = [0] * len(choices.routes)
     for layer, group in zip(profile.layers, choices.groups):
         if group >= 0:
             group_bytes[group] += layer.size_bytes
+            coded_bytes[group] += layer.coded_bytes or 0
     free = [0.0] * len(profile.links)
     now = arrival = 0.0
     layers: list[tuple[float, float, float]] = []
-    groups: list[tuple[int, float, float]] = []
+    groups: list[tuple[int, float, float, int | None]] = []
     for layer, group in zip(profile.layers, choices.groups):
         if group == len(groups):
             route, size_bytes = choices.routes[group], group_bytes[group]
             link = profile.links[route]
-            arrival = free[route] + (link.latency_ms + size_bytes / link.bytes_per_ms)
-            groups.append((size_bytes, free[route], arrival))
-            free[route] = arrival
+            begin = free[route]
+            if coded[group]:
+                piece_bytes, carried_bytes = profile.coded_piece_bytes, coded_bytes[group]
+                pieces = -(-size_bytes // piece_bytes)
+                free[route] = begin + (pieces * link.latency_ms + carried_bytes / link.bytes_per_ms)
+                arrival = free[route] + profile.decode_ms(min(size_bytes, piece_bytes))
+                now += profile.decode_ms(size_bytes)
+                groups.append((size_bytes, begin, arrival, carried_bytes))
+            else:
+                arrival = free[route] = begin + (link.latency_ms + size_bytes / link.bytes_per_ms)
+                groups.append((size_bytes, begin, arrival, None))
             now += profile.group_overhead_ms
         stall, duration = 0.0, layer.execute_ms
         if group >= 0:

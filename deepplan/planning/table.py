@@ -23,7 +23,12 @@ def plan_table(plan: Plan) -> str:
         f"{loaded:.2f} MB loaded in {len(plan.routes)} groups over {max(len(set(plan.routes)), 1)} of "
         f"{len(plan.links)} links, {in_place:.2f} MB read in place\n"
     )
-    rows = [_COLUMNS, *(_row(index, layer) for index, layer in enumerate(plan.layers))]
+    if any(plan.coded):
+        header += (
+            f"{plan.coded_plain_bytes / 1e6:.2f} MB of it cross coded as {plan.coded_bytes / 1e6:.2f} MB in "
+            f"{sum(plan.coded)} groups (c); {plan.crossing_bytes / 1e6:.2f} MB cross in all\n"
+        )
+    rows = [_COLUMNS, *(_row(index, layer, plan.coded) for index, layer in enumerate(plan.layers))]
     return header + text_table(rows, _LEFT)
 
 
@@ -40,10 +45,11 @@ def text_table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-def _row(index: int, layer: PlanLayer) -> tuple[str, ...]:
+def _row(index: int, layer: PlanLayer, coded: Sequence[bool]) -> tuple[str, ...]:
     if layer.size_bytes == 0:
         return (str(index), layer.name, layer.type, "", "-", "", "")
     size = f"{layer.size_bytes / 1e6:.3f}"
     if layer.placement == "dha":
         return (str(index), layer.name, layer.type, size, "DHA", "", "")
-    return (str(index), layer.name, layer.type, size, "load", str(layer.group), str(layer.route))
+    group = f"{layer.group}c" if coded[layer.group] else str(layer.group)
+    return (str(index), layer.name, layer.type, size, "load", group, str(layer.route))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from deepplan.errors import InvalidInputError
 from deepplan.planning.documents import Document
-from deepplan.planning.records import Bytes, Index, IndexOrNone, Milliseconds, Record, refusal
+from deepplan.planning.records import ADDED, Bytes, Index, IndexOrNone, Milliseconds, Record, refusal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,17 +40,32 @@ class TimelineLayer(Record):
 
 @dataclass(frozen=True)
 class TimelineGroup(Record):
-    """One group's copy. `route` is the index of the link it travels on, `end_ms` its arrival in the target GPU."""
+    """One group's copy. `route` is the index of the link it travels on, `end_ms` its arrival in the target GPU.
+
+    `coded_bytes` is what it takes coded if that is how it crosses, None if it crosses as it is. A coded group has
+    arrived when it is decoded.
+    """
 
     route: Index
     size_bytes: Bytes
     start_ms: Milliseconds
     end_ms: Milliseconds
+    coded_bytes: Bytes | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.end_ms < self.start_ms:
             raise refusal("end_ms", self.end_ms, f"no earlier than start_ms, {self.start_ms}")
+
+    @property
+    def coded(self) -> bool:
+        """Whether it crosses coded."""
+        return self.coded_bytes is not None
+
+    @property
+    def crossing_bytes(self) -> int:
+        """What its copy carries."""
+        return self.size_bytes if self.coded_bytes is None else self.coded_bytes
 
 
 @dataclass(frozen=True)

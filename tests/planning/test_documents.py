@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -88,6 +89,32 @@ def test_a_missing_and_an_unknown_key_are_named(document):
             broken = edited(data, path, lambda inner, key: inner.update(colour="red"))
             with pytest.raises(DocumentError, match="colour"):
                 type(document).from_text(json.dumps(broken))
+
+
+def coded(profile):
+    layers = [dataclasses.replace(layer, coded_bytes=layer.size_bytes // 2) for layer in profile.layers]
+    return dataclasses.replace(profile, layers=layers, decode_gbps=100.0, coded_piece_bytes=1 << 20)
+
+
+def test_coding_is_kept(profile):
+    profile = coded(profile)
+    plan = Plan.from_choices(profile, ["dha", "load", "dha", "load"], [-1, 0, -1, 1], [0, 1], coded=[True, False])
+    assert Profile.from_text(profile.to_text()) == profile
+    assert Plan.from_text(plan.to_text()) == plan and plan.coded == (True, False)
+
+
+def test_what_does_not_use_coding_is_written_as_before_it_was_there(document):
+    assert not {path[-1] for path in places(json.loads(document.to_text())) if path} & {
+        *("coded", "coded_bytes", "decode_gbps", "coded_piece_bytes")
+    }
+
+
+@pytest.mark.parametrize("bad", [{}, True, -1, 0, 1e30, "x"], ids=repr)
+@pytest.mark.parametrize("key", ["decode_gbps", "coded_piece_bytes"])
+def test_bad_values_of_coding_are_refused_by_key(profile, key, bad):
+    data = {**json.loads(coded(profile).to_text()), key: bad}
+    with pytest.raises(DocumentError, match=key):
+        Profile.from_text(json.dumps(data))
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,51 @@ def test_an_inconsistent_plan_is_refused(index, change, small_profile):
         dataclasses.replace(plan, layers=tuple(layers))
 
 
+@pytest.fixture
+def coded_profile(small_profile):
+    """Two links; 10 MB of `first` cross as 7, `second` has no code."""
+    profile = small_profile(2, model="tiny", dtype="fp32")
+    layers = list(profile.layers)
+    layers[1] = dataclasses.replace(layers[1], coded_bytes=7 * MB)
+    return dataclasses.replace(profile, layers=layers, decode_gbps=1000.0)
+
+
+def test_groups_cross_coded_where_that_is_chosen(coded_profile):
+    plan = Plan.from_choices(coded_profile, **GOOD, coded=[True, False])
+    assert plan.coded == (True, False)
+    assert (plan.loaded_bytes, plan.crossing_bytes) == (30 * MB, 27 * MB)
+    assert (plan.coded_plain_bytes, plan.coded_bytes) == (10 * MB, 7 * MB)
+    plain = Plan.from_choices(coded_profile, **GOOD)
+    assert plain == Plan.from_choices(coded_profile, **GOOD, coded=[False, False])
+    assert (plain.coded, plain.crossing_bytes, plain.coded_bytes) == ((False, False), 30 * MB, 0)
+
+
+@pytest.mark.parametrize(
+    "coded, message",
+    [
+        ([True], "coded"),
+        ([True, False, False], "coded"),
+        (["yes", False], r"coded\[0\]"),
+        ([False, True], "group 1 cannot cross coded: its layer second has no coded_bytes"),
+    ],
+)
+def test_groups_that_cannot_cross_coded_are_refused(coded, message, coded_profile):
+    with pytest.raises(InvalidInputError, match=message):
+        Plan.from_choices(coded_profile, **GOOD, coded=coded)
+
+
+def test_nothing_is_coded_for_a_target_that_does_not_decode(coded_profile):
+    with pytest.raises(InvalidInputError, match="group 0 cannot cross coded: the profile has no decode_gbps"):
+        Plan.from_choices(dataclasses.replace(coded_profile, decode_gbps=None), **GOOD, coded=[True, False])
+
+
+def test_printing_marks_coded_groups(coded_profile):
+    lines = str(Plan.from_choices(coded_profile, **GOOD, coded=[True, False])).splitlines()
+    assert lines[3] == "10.00 MB of it cross coded as 7.00 MB in 1 groups (c); 27.00 MB cross in all"
+    assert lines[6].split() == ["1", "first", "Linear", "10.000", "load", "0c", "0"]
+    assert lines[8].split() == ["3", "second", "Linear", "20.000", "load", "1", "1"]
+
+
 def test_printing_shows_the_table_of_layers(small_profile):
     plan = Plan.from_choices(small_profile(2, model="tiny", dtype="fp32"), **GOOD)
     lines = str(plan).splitlines()
