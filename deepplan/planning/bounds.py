@@ -7,6 +7,12 @@ time now plus the execution of all that is left. Copies are taken to cost their 
 part. Any weighted mean of these is a bound as well, and in it each layer can be placed for itself. Weighting gives
 layer k's execution a factor m_k, its copy 1 - m_(k-1) and its in-place read 1 - m_k, with 0 <= m_0 <= m_1 <= ... <= 1,
 so the best weights are a dynamic programme over a grid.
+
+A layer that crosses coded adds its coded bytes to a link and its decoding to the time now. Both happen where its group
+begins, at layer i, which may lie before it: the copy has the factor 1 - m_(i-1), the decoding m_(i-1). If it joins a
+group whose arrival is waited for, its decoding is hidden, but its copy is not. So of its decoding no more is counted
+than its copy takes over all links together: the sum is then the smaller the later the group begins, and its own
+m_(k-1) can stand for m_(i-1). Of the pieces' latencies each layer has the share of its bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ class SuffixBounds:
 
     @classmethod
     def of(cls, profile: Profile) -> SuffixBounds:
-        """The bounds for every beginning of a plan for `profile`."""
+        """The bounds for every beginning of a plan for `profile`; groups may cross coded if its target decodes."""
         rates = np.array([link.bytes_per_ms for link in profile.links])
         suffix = np.zeros((len(profile.layers) + 1, len(GRID)))
         before, after = GRID[:, None], GRID[None, :]
@@ -40,6 +46,13 @@ class SuffixBounds:
         for index in range(len(profile.layers) - 1, -1, -1):
             layer = profile.layers[index]
             cost = after * layer.execute_ms + (1.0 - before) * (layer.size_bytes / rates.sum())
+            if layer.coded_bytes is not None and profile.codable(layer):
+                copy_ms = layer.coded_bytes / rates.sum()
+                pieces = layer.size_bytes / profile.coded_piece_bytes
+                latency_ms = pieces * min(link.latency_ms * link.bytes_per_ms for link in profile.links) / rates.sum()
+                decode_ms = min(profile.decode_ms(layer.size_bytes), copy_ms)
+                coded = after * layer.execute_ms + (1.0 - before) * (copy_ms + latency_ms) + before * decode_ms
+                cost = np.minimum(cost, coded)
             if layer.size_bytes > 0 and layer.direct_host_access_ms is not None:
                 held_ms = profile.link_held_ms(layer) * (rates[0] / rates.sum())
                 cost = np.minimum(cost, after * layer.direct_host_access_ms + (1.0 - after) * held_ms)
@@ -49,7 +62,8 @@ class SuffixBounds:
     def after(self, layers: int, now: Floats, free: Floats) -> Floats:
         """Bounds (ms) on the end of plans whose first `layers` layers are decided.
 
-        `now` (states) is when those are executed, `free` (links, states) when each link is free again.
+        `now` (states) is when those are executed, `free` (links, states) when each link is free again, without the part
+        of a last coded piece's latency that more layers in it would share.
         """
         if layers == len(self.suffix) - 1:
             return now

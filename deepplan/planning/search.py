@@ -6,6 +6,7 @@ A policy is a function from a profile to choices; it may use all of the profile'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from deepplan.errors import InvalidInputError, UnknownNameError
 from deepplan.planning.choices import Choices
@@ -27,8 +28,13 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def search(profile: Profile, policy: str = "optimal", devices: Sequence[int | str] | None = None) -> Plan:
+def search(
+    profile: Profile, policy: str = "optimal", devices: Sequence[int | str] | None = None, coding: bool = True
+) -> Plan:
     """The plan that `policy` makes for `profile`, checked and simulated.
+
+    `optimal` lets groups cross coded where the profile's target decodes and that is faster; without `coding` none does,
+    as for a target that cannot. The other policies never code: they are other people's methods.
 
     `devices` restricts it to some of the profile's links, the target's first: names as in `profile.devices` or their
     numbers (2 is "cuda:2"); for a profile that names no devices, indices of its links.
@@ -44,6 +50,8 @@ def search(profile: Profile, policy: str = "optimal", devices: Sequence[int | st
         raise InvalidInputError(
             f"the first device must be the profile's target, {target}, not {first}; to run on another, profile there"
         )
+    if not coding:
+        profile = replace(profile, decode_gbps=None)
     used = profile.with_links(links)
     choices = POLICIES[policy](used)
     return Plan.from_choices(
@@ -51,6 +59,7 @@ def search(profile: Profile, policy: str = "optimal", devices: Sequence[int | st
         choices.placements,
         choices.groups,
         choices.routes,
+        coded=choices.coded,
         policy=policy,
         links=links,
         bound_ms=choices.bound_ms,

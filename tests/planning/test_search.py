@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from deepplan.errors import InvalidInputError, UnknownNameError
@@ -21,6 +23,18 @@ def test_every_policy_makes_a_plan_that_holds_what_it_predicts(policy, links, sm
 def test_the_default_is_optimal_and_proven_for_a_small_profile(small_profile):
     plan = search(small_profile(2))
     assert plan.policy == "optimal" and plan.gap == 0
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_without_coding_a_target_that_decodes_is_like_one_that_does_not(policy, small_profile):
+    plain = small_profile(2)
+    layers = [dataclasses.replace(layer, coded_bytes=layer.size_bytes // 2) for layer in plain.layers]
+    profile = dataclasses.replace(plain, layers=layers, decode_gbps=1000.0)
+    assert search(profile, policy, coding=False) == search(plain, policy)
+    plan = search(profile, policy)
+    assert any(plan.coded) == (policy == "optimal")
+    assert simulate(profile, plan) == plan.timeline
+    assert plan.gap >= 0 if policy == "optimal" else plan.gap > search(plain, policy).gap
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones(small_profile):

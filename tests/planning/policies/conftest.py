@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,27 +14,43 @@ MB = 1_000_000
 
 
 def every_plan(profile):
-    """(plans, layers) actions: -2 in place or without parameters, -1 joins the last group, k opens one on link k."""
-    options = []
+    """(plans, layers) actions: -2 in place or without parameters, -1 joins the last group, k opens one on link k.
+
+    If the target decodes, links + k opens a group that crosses link k coded.
+    """
+    options, links = [], len(profile.links)
     for layer in profile.layers:
         in_place = layer.size_bytes == 0 or layer.direct_host_access_ms is not None
-        loads = [-1, *range(len(profile.links))] if layer.size_bytes > 0 else []
+        routes = 2 * links if profile.codable(layer) else links
+        loads = [-1, *range(routes)] if layer.size_bytes > 0 else []
         options.append(([-2] if in_place else []) + loads)
     grids = np.meshgrid(*[np.array(option, dtype=np.int8) for option in options], indexing="ij")
     plans = np.stack([grid.ravel() for grid in grids], axis=1)
     opened = np.cumsum(plans >= 0, axis=1) > 0
-    return plans[~((plans == -1) & ~opened).any(axis=1)]  # there is no group to join before one is opened
+    plans = plans[~((plans == -1) & ~opened).any(axis=1)]  # there is no group to join before one is opened
+    coded, sound = np.zeros(len(plans), dtype=bool), np.ones(len(plans), dtype=bool)
+    for action, layer in zip(plans.T, profile.layers):
+        coded = np.where(action >= 0, action >= links, coded)
+        if not profile.codable(layer):
+            sound &= ~(coded & (action == -1))
+    return plans[sound]
+
+
+def summed_over_groups(plans, sizes):
+    """(plans, layers): where a group is opened, the sum of `sizes` over its layers."""
+    sums, pending = np.zeros(plans.shape), np.zeros(len(plans))
+    for i in reversed(range(len(sizes))):
+        pending += np.where(plans[:, i] >= -1, sizes[i], 0)
+        sums[:, i] = pending
+        pending[plans[:, i] >= 0] = 0
+    return sums
 
 
 def latencies(profile, plans):
     """(plans) cold-start latency of each of `plans`."""
     count = len(plans)
-    group_bytes = np.zeros(plans.shape)
-    pending = np.zeros(count)
-    for i in reversed(range(len(profile.layers))):
-        pending += np.where(plans[:, i] >= -1, profile.layers[i].size_bytes, 0)
-        group_bytes[:, i] = pending
-        pending[plans[:, i] >= 0] = 0
+    group_bytes = summed_over_groups(plans, [layer.size_bytes for layer in profile.layers])
+    coded_bytes = summed_over_groups(plans, [layer.coded_bytes or 0 for layer in profile.layers])
     now, arrival = np.zeros(count), np.zeros(count)
     free = np.zeros((len(profile.links), count))
     for i, layer in enumerate(profile.layers):
@@ -42,6 +59,13 @@ def latencies(profile, plans):
             on = action == k
             free[k, on] += link.latency_ms + group_bytes[on, i] / (link.bandwidth_gbps * 1e6)
             arrival[on] = free[k, on]
+            on = action == len(profile.links) + k
+            if on.any():
+                pieces = np.ceil(group_bytes[on, i] / profile.coded_piece_bytes)
+                free[k, on] += pieces * link.latency_ms + coded_bytes[on, i] / (link.bandwidth_gbps * 1e6)
+                last_piece = np.minimum(group_bytes[on, i], profile.coded_piece_bytes)
+                arrival[on] = free[k, on] + last_piece / (profile.decode_gbps * 1e6)
+                now[on] += group_bytes[on, i] / (profile.decode_gbps * 1e6)
         now[action >= 0] += profile.group_overhead_ms
         loads = action >= -1
         now[loads] = np.maximum(now[loads], arrival[loads])
@@ -66,7 +90,7 @@ def best_of_all_plans():
 
 @pytest.fixture
 def all_plans_as_choices():
-    """A function that yields (placements, groups, routes, latency) of every plan of a profile."""
+    """A function that yields (placements, groups, routes, coded, latency) of every plan of a profile."""
 
     def plans(profile):
         actions = every_plan(profile)
@@ -74,7 +98,10 @@ def all_plans_as_choices():
             routes = [action for action in row if action >= 0]
             opened = itertools.accumulate(action >= 0 for action in row)
             groups = [-1 if action == -2 else count - 1 for action, count in zip(row, opened)]
-            yield ["dha" if action == -2 else "load" for action in row], groups, routes, latency
+            links = len(profile.links)
+            coded = [route >= links for route in routes]
+            placements = ["dha" if action == -2 else "load" for action in row]
+            yield placements, groups, [route % links for route in routes], coded, latency
 
     return plans
 
@@ -99,6 +126,27 @@ def random_profile():
             [link() for _ in range(links)],
             group_overhead_ms=rng.choice([0.0, 0.0, 0.05]),
             call_overhead_ms=rng.choice([0.0, 0.2]),
+        )
+
+    return make
+
+
+@pytest.fixture
+def random_coded_profile(random_profile):
+    """The same for a target that decodes, fast or slowly, and layers some of which have a code."""
+
+    def make(rng, layers, links):
+        profile = random_profile(rng, layers, links)
+
+        def coded(layer):
+            keeps = rng.choice([None, 0.5, 0.7, 0.7, 0.85, 1.0])
+            return replace(layer, coded_bytes=None if keeps is None else int(keeps * layer.size_bytes))
+
+        return replace(
+            profile,
+            layers=[coded(layer) for layer in profile.layers],
+            decode_gbps=rng.choice([1000.0, 300.0, 50.0, 20.0, 5.0]),
+            coded_piece_bytes=rng.choice([16 << 20, 4 * MB, MB]),
         )
 
     return make

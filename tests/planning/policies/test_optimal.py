@@ -1,10 +1,12 @@
 import random
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepplan.planning.bounds import lower_bound_ms
 from deepplan.planning.plan import Plan
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 from deepplan.planning.search import POLICIES, search
@@ -20,8 +22,16 @@ def near(value):
 @pytest.mark.parametrize("seed", range(8))
 def test_the_enumeration_agrees_with_the_simulator(seed, random_profile, all_plans_as_choices):
     profile = random_profile(random.Random(seed), layers=1 + seed % 4, links=1 + seed % 3)
-    for placements, groups, routes, latency in all_plans_as_choices(profile):
+    for placements, groups, routes, _, latency in all_plans_as_choices(profile):
         plan = Plan.from_choices(profile, placements, groups, routes)
+        assert simulate(profile, plan).total_ms == near(latency)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_enumeration_of_coded_plans_agrees_with_the_simulator(seed, random_coded_profile, all_plans_as_choices):
+    profile = random_coded_profile(random.Random(seed), layers=1 + seed % 4, links=1 + seed % 2)
+    for placements, groups, routes, coded, latency in all_plans_as_choices(profile):
+        plan = Plan.from_choices(profile, placements, groups, routes, coded=coded)
         assert simulate(profile, plan).total_ms == near(latency)
 
 
@@ -33,6 +43,22 @@ def test_no_plan_is_faster(layers, links, random_profile, best_of_all_plans):
         plan = search(profile)
         assert plan.predicted_ms == near(best_of_all_plans(profile))
         assert plan.gap == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("layers, links", [(2, 1), (3, 2), (4, 1), (4, 3), (5, 1), (5, 2), (6, 1)])
+def test_no_plan_is_faster_coded_or_not(layers, links, random_coded_profile, best_of_all_plans):
+    """Over all plans: placements, groups, routes and which groups are coded."""
+    rng, coded = random.Random(100 * layers + links), 0
+    for _ in range(60):
+        profile = random_coded_profile(rng, layers, links)
+        plan, plain, best_ms = search(profile), search(profile, coding=False), best_of_all_plans(profile)
+        assert plan.predicted_ms == near(best_ms)
+        assert plan.gap == pytest.approx(0, abs=1e-9)
+        assert lower_bound_ms(profile) <= best_ms * (1 + 1e-9)
+        assert plan.predicted_ms <= plain.predicted_ms
+        assert any(plan.coded) == (plan.predicted_ms < plain.predicted_ms)
+        coded += any(plan.coded)
+    assert coded > 5
 
 
 times = st.sampled_from([0.0, 0.5, 1.0, 1.5])
@@ -145,6 +171,58 @@ def test_it_is_never_worse_than_another_policy_for_awkward_profiles(seed, random
     plan = search(profile)
     for policy in POLICIES:
         assert plan.predicted_ms <= search(profile, policy).predicted_ms
+
+
+def coded(profile, keeps):
+    """The same with a code for all layers that are worth it, which the target decodes at 1 TB/s."""
+    layers = [
+        replace(x, coded_bytes=int(keeps * x.size_bytes) if x.size_bytes > 10_000 else None) for x in profile.layers
+    ]
+    return replace(profile, layers=layers, decode_gbps=1000.0)
+
+
+@pytest.mark.parametrize("links", [1, 2, 4])
+@pytest.mark.parametrize("profile_of", [lambda links: encoder(24, links, 12.46), lambda links: mixture(150, links)])
+@pytest.mark.parametrize("keeps", [0.85, 0.7])
+def test_coding_is_never_worse_and_knows_its_gap(keeps, profile_of, links):
+    profile = coded(profile_of(links), keeps)
+    plan, plain = search(profile), search(profile, coding=False)
+    assert plan.predicted_ms <= plain.predicted_ms
+    assert 0 <= plan.gap < 0.06
+
+
+def test_a_large_encoder_on_one_link_crosses_coded():
+    profile = encoder(24, 1, warm_ms=12.46)
+    plan = search(coded(profile, 0.7))
+    assert plan.predicted_ms < 0.74 * search(profile).predicted_ms
+    assert plan.crossing_bytes < 0.75 * plan.loaded_bytes
+
+
+def test_nothing_is_coded_where_execution_is_the_limit():
+    plan = search(coded(encoder(24, 4, warm_ms=40.0), 0.7))
+    assert plan.coded_plain_bytes < 0.05 * plan.loaded_bytes
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_coding_is_never_worse_for_awkward_profiles(seed, random_coded_profile):
+    rng = random.Random(seed)
+    profile = random_coded_profile(rng, rng.randrange(13, 60), rng.randrange(1, 5))
+    plan = search(profile)
+    assert lower_bound_ms(profile) * (1 - 1e-9) <= plan.predicted_ms <= search(profile, coding=False).predicted_ms
+    for policy in POLICIES:
+        other = search(profile, policy)
+        assert plan.predicted_ms <= other.predicted_ms
+        assert policy == "optimal" or not any(other.coded)
+
+
+@pytest.mark.parametrize("links", [1, 4])
+@pytest.mark.parametrize("profile_of", [lambda links: encoder(50, links, 8.0), lambda links: mixture(500, links)])
+def test_five_hundred_layers_take_less_than_a_second_with_coding(profile_of, links):
+    profile = coded(profile_of(links), 0.7)
+    begin = time.process_time()
+    plan = search(profile)
+    assert time.process_time() - begin < 1.0
+    assert plan.gap < 0.07
 
 
 @pytest.mark.parametrize("links", [1, 4])
