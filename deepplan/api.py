@@ -31,6 +31,7 @@ def plan(
     dtype: str | None = None,
     batch_sizes: Sequence[int] = (1,),
     machine: str | None = None,
+    coding: bool = True,
     trust: bool = False,
 ) -> Plan:
     """The plan by which `model` is brought onto the first of `devices` and run there: profile, then search.
@@ -41,7 +42,8 @@ def plan(
     or names ("cuda:1", "host:0"), the target first; the others lend their links. `dtype` is "fp32", "tf32", "bf16" or
     "fp16", None for the module as it is. With `machine` ("h200x4") the profile that ships with deepplan is used
     instead of this machine, and nothing is measured; `model` is a zoo name then, and `devices` are indices from 0, its
-    target. A file or folder that may run code, or calls operators of other libraries, is refused without `trust`.
+    target. Without `coding` no weights cross the links coded, though the GPU could decode them. A file or folder that
+    may run code, or calls operators of other libraries, is refused without `trust`.
 
     Raises DeepPlanError: UnknownNameError, InvalidInputError, ExportError, DeviceError or OutOfMemoryError.
     """
@@ -55,9 +57,9 @@ def plan(
 
         known = dtype or (default_dtype(model) if isinstance(model, str) else "fp32")
         shipped = shipped_profile(machine, model, dtype=known, batch_size=batch_sizes[0])
-        return search(shipped, policy, devices=_indices(devices))
+        return search(shipped, policy, devices=_indices(devices), coding=coding)
     measured = profile(model, example_inputs, devices=devices, dtype=dtype, batch_size=batch_sizes[0], trust=trust)
-    return search(measured, policy)
+    return search(measured, policy, coding=coding)
 
 
 def profile(

@@ -61,6 +61,16 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_coding(parser: argparse.ArgumentParser) -> None:
+    """--no-coding."""
+    parser.add_argument(
+        "--no-coding",
+        dest="coding",
+        action="store_false",
+        help="copy weights as they are, even where coding them (without loss) would be faster",
+    )
+
+
 def check_model_arguments(arguments: argparse.Namespace) -> None:
     """What can be said of `add_model`'s flags at once. Raises InvalidInputError."""
     check_count("--batch", arguments.batch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from deepplan.cli import floor
 from deepplan.cli.arguments import (
+    add_coding,
     add_devices,
     add_folder,
     add_model,
@@ -25,6 +26,7 @@ from deepplan.cli.arguments import (
 
 if TYPE_CHECKING:
     from deepplan.cli.measurement import Measurement
+    from deepplan.planning.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_devices(parser)
     add_policy(parser)
+    add_coding(parser)
     add_folder(parser)
     parser.add_argument(
         "--repeat", type=int, metavar="N", help="runs to measure (default: 5 to 100 by the predicted latency)"
@@ -92,6 +95,7 @@ def _lines(measured: Measurement) -> list[str]:
         f"P99 Latency     : {latencies.p99_ms:.4f} ms",
         f"Stall           : {latencies.stall_ms:.4f} ms",
         f"Loaded          : {plan.loaded_bytes} bytes in {len(plan.routes)} groups",
+        *_coded(plan),
         f"Left to DHA     : {plan.direct_host_access_bytes} bytes",
         f"Predicted       : {_predicted(measured)}",
         f"Warm Latency    : {latencies.warm_ms:.4f} ms",
@@ -102,6 +106,15 @@ def _lines(measured: Measurement) -> list[str]:
     if measured.host_link_gbps is not None:
         lines.append(f"host device: ordinary memory stands in for GPU memory, links {measured.host_link_gbps:g} GB/s")
     return lines
+
+
+def _coded(plan: Plan) -> list[str]:
+    if not any(plan.coded):
+        return []
+    return [
+        f"Coded           : {plan.coded_plain_bytes} of {plan.loaded_bytes} bytes in {sum(plan.coded)} groups cross as "
+        f"{plan.coded_bytes} bytes"
+    ]
 
 
 def _predicted(measured: Measurement) -> str:

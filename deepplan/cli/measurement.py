@@ -52,6 +52,9 @@ class Measurement:
             "warm_ms": latencies.warm_ms,
             "predicted_ms": self.predicted_ms,
             "loaded_bytes": plan.loaded_bytes,
+            "crossing_bytes": plan.crossing_bytes,
+            "coded_plain_bytes": plan.coded_plain_bytes,
+            "coded_bytes": plan.coded_bytes,
             "direct_host_access_bytes": plan.direct_host_access_bytes,
             "groups": len(plan.routes),
             "latencies_ms": list(latencies.cold_ms),
@@ -61,7 +64,9 @@ class Measurement:
 def measure_method(arguments: argparse.Namespace, policy: str) -> Measurement:
     """Plans the model by `policy` unless that was done before, loads it and measures the engine that was asked for."""
     job = open_job(arguments)
-    plan = saved_plan(job, policy) or new_plan(job, fitting_profile(job), policy)
+    plan = saved_plan(job, policy, arguments.coding)
+    if plan is None:
+        plan = new_plan(job, fitting_profile(job), policy, arguments.coding)
     in_memory = arguments.engine == "in_memory"
     inputs = job.source.tensor_inputs()
     with Session(job.source, plan, job.devices, release=True) as session:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from deepplan.cli.arguments import (
+    add_coding,
     add_devices,
     add_folder,
     add_model,
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_devices(parser)
     add_policy(parser)
+    add_coding(parser)
     add_folder(parser)
     parser.add_argument("--machine", metavar="NAME", help="plan for a machine that we measured, for example h200x4")
     parser.add_argument("--plot", metavar="FILE", help="draw the predicted cold start (.png, .svg or .pdf)")
@@ -58,7 +60,7 @@ def _measured(arguments: argparse.Namespace, policy: str) -> Plan:
     check_model_arguments(arguments)
     check_folder(arguments.folder)
     job = open_job(arguments)
-    return new_plan(job, fitting_profile(job), policy)
+    return new_plan(job, fitting_profile(job), policy, arguments.coding)
 
 
 def _shipped(arguments: argparse.Namespace, policy: str) -> Plan:
@@ -74,7 +76,7 @@ def _shipped(arguments: argparse.Namespace, policy: str) -> Plan:
         check_folder(arguments.folder)
     dtype = arguments.dtype or default_dtype(arguments.model)
     profile = shipped_profile(arguments.machine, arguments.model, dtype=dtype, batch_size=arguments.batch or 1)
-    plan = search(profile, policy, devices=device_list(arguments.devices))
+    plan = search(profile, policy, devices=device_list(arguments.devices), coding=arguments.coding)
     if arguments.folder is not None:  # only where it was asked for: this machine cannot use it
-        Store(arguments.folder).save_plan(plan)
+        Store(arguments.folder).save_plan(plan, arguments.coding)
     return plan

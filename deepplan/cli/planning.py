@@ -81,11 +81,13 @@ def saved_profile(job: Job) -> Profile | None:
     return job.store.find_profile(job.origin) or _brought_along(job, Profile, PROFILE)
 
 
-def saved_plan(job: Job, policy: str) -> Plan | None:
-    """The plan that lies in the folder for this job, or came with the exported model."""
-    found = job.store.find_plan(job.origin, policy)
+def saved_plan(job: Job, policy: str, coding: bool = True) -> Plan | None:
+    """The plan that lies in the folder for this job, or came with the exported model; without `coding` a plain one."""
+    found = job.store.find_plan(job.origin, policy, coding)
     brought = None if found is not None else _brought_along(job, Plan, PLAN)
-    return brought if brought is not None and brought.policy == policy else found
+    if brought is None or brought.policy != policy or (any(brought.coded) and not coding):
+        return found
+    return brought
 
 
 def measured_profile(job: Job) -> Profile:
@@ -101,11 +103,11 @@ def fitting_profile(job: Job) -> Profile:
     return saved_profile(job) or measured_profile(job)
 
 
-def new_plan(job: Job, profile: Profile, policy: str) -> Plan:
+def new_plan(job: Job, profile: Profile, policy: str, coding: bool = True) -> Plan:
     """Searches and saves a plan."""
     with progress(f"searching a plan for {job.source.name} by {policy}"):
-        plan = search(profile, policy)
-    job.store.save_plan(plan)
+        plan = search(profile, policy, coding=coding)
+    job.store.save_plan(plan, coding)
     return plan
 
 

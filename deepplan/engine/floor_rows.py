@@ -92,7 +92,7 @@ def _row(engine: str, plan: Plan, latencies: Latencies, launch: str, floor: Floo
         dtype=plan.dtype,
         links=links,
         method=engine,
-        coded=False,
+        coded=any(plan.coded),
         cold_ms=latencies.median_ms,
         cold_p99_ms=latencies.p99_ms,
         floor_ms=floor.floor_ms(links),

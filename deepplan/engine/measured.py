@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from deepplan import _core
 from deepplan.planning.plan import Plan
 from deepplan.planning.timeline import Timeline, TimelineGroup, TimelineLayer
@@ -29,7 +31,7 @@ def measured_timeline(plan: Plan, times: _core.RunTimes, devices: tuple[str, ...
         needed_ms = next(layer.start_ms for layer in layers if layer.group == index)
         start_ms = min(max(0.0, time.start_ms), needed_ms)
         end_ms = max(start_ms, min(time.end_ms, needed_ms))
-        groups.append(TimelineGroup(planned_group.route, planned_group.size_bytes, start_ms, end_ms))
+        groups.append(dataclasses.replace(planned_group, start_ms=start_ms, end_ms=end_ms))
     return Timeline(
         layers=tuple(layers),
         groups=tuple(groups),

@@ -4,8 +4,8 @@
     store.ensure_writable()               # before long work: InvalidInputError if its result could not be saved
     store.find_profile(origin)            # the saved Profile of exactly this origin, or None
     store.save_profile(profile)           # under the profile's own origin; returns the path
-    store.find_plan(origin, policy)       # likewise a Plan
-    store.save_plan(plan)
+    store.find_plan(origin, policy)       # likewise a Plan; with coding=False one that was searched without coding
+    store.save_plan(plan)                 # likewise
 
 An origin is the `Origin` that a profile or plan carries: model and its digest, dtype, batch size, machine, devices and
 torch. It decides the file's name, and what is found must carry it too. Needs neither torch nor the compiled core.
@@ -56,26 +56,32 @@ class Store:
         """Where the profile of `origin` lies or would lie."""
         return self._path(origin, "profile", Profile.VERSION)
 
-    def plan_path(self, origin: Origin, policy: str) -> Path:
-        """Where the plan that `policy` makes for `origin` lies or would lie."""
-        return self._path(origin, f"{policy}.plan", Plan.VERSION)
+    def plan_path(self, origin: Origin, policy: str, coding: bool = True) -> Path:
+        """Where the plan that `policy` makes for `origin` lies or would lie, with or without `coding`."""
+        return self._path(origin, f"{policy}.plan" if coding else f"{policy}.no-coding.plan", Plan.VERSION)
 
     def find_profile(self, origin: Origin) -> Profile | None:
         """The saved profile of exactly this origin. Raises DocumentError, naming the file, if it is damaged."""
         return _find(Profile, self.profile_path(origin), origin)
 
-    def find_plan(self, origin: Origin, policy: str) -> Plan | None:
-        """The saved plan of exactly this origin and policy. Raises DocumentError, naming the file, if it is damaged."""
-        plan = _find(Plan, self.plan_path(origin, policy), origin)
-        return plan if plan is not None and plan.policy == policy else None
+    def find_plan(self, origin: Origin, policy: str, coding: bool = True) -> Plan | None:
+        """The saved plan of exactly this origin and policy, searched with or without `coding`.
+
+        Raises DocumentError, naming the file, if it is damaged.
+        """
+        plan = _find(Plan, self.plan_path(origin, policy, coding), origin)
+        return plan if plan is not None and plan.policy == policy and (coding or not any(plan.coded)) else None
 
     def save_profile(self, profile: Profile) -> Path:
         """Saves `profile` in place of an older one of its origin. Raises InvalidInputError if it cannot be written."""
         return self._save(profile, self.profile_path(profile))
 
-    def save_plan(self, plan: Plan) -> Path:
-        """Saves `plan` in place of an older one of its origin and policy. Raises InvalidInputError like the above."""
-        return self._save(plan, self.plan_path(plan, plan.policy))
+    def save_plan(self, plan: Plan, coding: bool = True) -> Path:
+        """Saves `plan`, searched with or without `coding`, in place of an older one of its origin and policy.
+
+        Raises InvalidInputError like the above.
+        """
+        return self._save(plan, self.plan_path(plan, plan.policy, coding))
 
     def ensure_writable(self) -> None:
         """Makes the folder. Raises InvalidInputError if nothing can be written there."""

@@ -25,8 +25,12 @@ def trace_events(timeline: Timeline) -> list[dict[str, Any]]:
         device = timeline.devices[route] if timeline.devices else str(route)
         events.append(_named("thread_name", route + 1, f"link {device}"))
     for index, group in enumerate(timeline.groups):
-        details = {"group": index, "bytes": group.size_bytes}
-        events.append(_span(f"group {index}", group.route + 1, group.start_ms, group.end_ms, details))
+        details: dict[str, Any] = {"group": index, "bytes": group.size_bytes}
+        name = f"group {index}"
+        if group.coded:
+            name += " coded"
+            details["coded_bytes"] = group.coded_bytes
+        events.append(_span(name, group.route + 1, group.start_ms, group.end_ms, details))
     for layer in timeline.layers:
         if layer.stall_ms > 0:
             begin = layer.start_ms - layer.stall_ms

@@ -16,9 +16,9 @@ from deepplan.planning.documents import write_atomically
 from deepplan.planning.timeline import Timeline, TimelineLayer
 
 ROUTE_SHADES = (("#1f6fb2", "#5b9fd4"), ("#2a8c6e", "#62b89d"), ("#7b57a6", "#a68ac9"), ("#a8577e", "#cf8fae"))
-RESIDENT, IN_PLACE, NO_PARAMETERS, STALL = "#5b9fd4", "#f0902b", "#c9ced6", "#d1495b"
+RESIDENT, IN_PLACE, NO_PARAMETERS, STALL, CODED = "#5b9fd4", "#f0902b", "#c9ced6", "#d1495b", "#333a45"
 WIDTH_INCHES, LANE_INCHES, DPI = 12.0, 0.62, 160
-LANE_HEIGHT = 0.72
+LANE_HEIGHT, CODED_HEIGHT = 0.72, 0.1  # a bar along the edge of the lane marks coded groups
 EDGES_UP_TO = 120  # more blocks than this in a lane have no edges: they would hide the blocks
 
 Span = tuple[float, float]
@@ -42,7 +42,7 @@ def draw_timeline(timeline: Timeline, path: str | os.PathLike[str] | None = None
     axes = figure.add_subplot()
     for lane, route in enumerate(routes):
         _draw_link(axes, timeline, route, lane)
-    handles = _draw_execution(axes, timeline, len(routes))
+    handles = _draw_execution(axes, timeline, len(routes)) + _coded_handles(timeline)
     axes.axvline(timeline.total_ms, color="#333a45", linewidth=1.0, linestyle=(0, (4, 3)))
     axes.set_xlim(0, max(timeline.total_ms * 1.01, 1e-9))
     axes.set_ylim(len(lanes) - 0.5, -0.5)
@@ -64,9 +64,13 @@ def _draw_link(axes: Axes, timeline: Timeline, route: int, lane: int) -> None:
     groups = [(index, group) for index, group in enumerate(timeline.groups) if group.route == route]
     spans = [(group.start_ms, group.end_ms - group.start_ms) for _, group in groups]
     _blocks(axes, lane, spans, [_shade(timeline, index) for index, _ in groups])
+    coded = [span for span, (_, group) in zip(spans, groups) if group.coded]
+    axes.broken_barh(coded, (lane + LANE_HEIGHT / 2 - CODED_HEIGHT, CODED_HEIGHT), facecolor=CODED)
     for (index, group), (start, width) in zip(groups, spans):
         share = width / max(timeline.total_ms, 1e-9)
-        label = f"{index}: {group.size_bytes / 1e6:.3g} MB" if share > 0.09 else str(index) if share > 0.025 else ""
+        label = f"{index}: {group.crossing_bytes / 1e6:.3g} MB" if share > 0.09 else str(index) if share > 0.025 else ""
+        if group.coded and label:
+            label += " coded" if share > 0.09 else "c"
         axes.text(start + width / 2, lane, label, ha="center", va="center", color="white", fontsize=8, clip_on=True)
 
 
@@ -85,6 +89,11 @@ def _draw_execution(axes: Axes, timeline: Timeline, lane: int) -> list[Patch]:
     axes.broken_barh(stalls, (lane - LANE_HEIGHT / 4, LANE_HEIGHT / 2), **style)
     handles = [Patch(color=kind[0][1], label=name) for name, kind in kinds.items() if kind]
     return [*handles, Patch(label="stall: waiting for weights", **style)] if stalls else handles
+
+
+def _coded_handles(timeline: Timeline) -> list[Patch]:
+    """What the legend says of coded groups, if there are any."""
+    return [Patch(color=CODED, label="coded")] if any(group.coded for group in timeline.groups) else []
 
 
 def _blocks(axes: Axes, lane: int, spans: list[Span], colours: list[str]) -> None:

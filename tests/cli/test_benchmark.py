@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from deepplan.cli.benchmark import add_arguments
-from deepplan.engine.benchmark import ENGINES
+from deepplan.cli.benchmark import _lines, add_arguments
+from deepplan.cli.measurement import Measurement
+from deepplan.engine.benchmark import ENGINES, Latencies
+from deepplan.planning.plan import Plan
+from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -36,6 +39,27 @@ def test_the_text_begins_like_the_original_tool(run, tiny_folder: Path, tmp_path
     assert json.loads(trace.read_text())["traceEvents"]
     for wanted in ("Min", "Median", "P99", "Stall", "Loaded", "Left to DHA", "Predicted", "Warm"):
         assert any(line.startswith(wanted) for line in lines)
+
+
+@pytest.mark.parametrize("coded", [True, False])
+def test_the_text_says_what_crosses_coded(coded: bool) -> None:
+    layers = [LayerProfile("fc", "Linear", 1000, 1.0, 1.0, None, coded_bytes=700), LayerProfile("b", "", 8, 0, 0, None)]
+    profile = Profile(layers, [LinkProfile(0.01, 1.0)], decode_gbps=100.0)
+    plan = Plan.from_choices(profile, ["load", "load"], [0, 1], [0, 0], coded=[coded, False])
+    measured = Measurement("deepplan", plan, ("cuda:0",), Latencies((1.0,), 0.5, 0.1), 1.0, None)
+    coded_lines = [line for line in _lines(measured) if line.startswith("Coded")]
+    assert coded_lines == (["Coded           : 1000 of 1008 bytes in 1 groups cross as 700 bytes"] if coded else [])
+    row = measured.to_json()
+    found = (row["loaded_bytes"], row["crossing_bytes"], row["coded_plain_bytes"], row["coded_bytes"])
+    assert found == ((1008, 708, 1000, 700) if coded else (1008, 1008, 0, 0))
+
+
+def test_a_plan_with_coding_is_not_used_without_it(run, tiny_folder: Path) -> None:
+    assert "profiling" in run("plan", "-m", tiny_folder).err
+    plain = run("benchmark", "-m", tiny_folder, "--repeat", "1", "--no-coding")
+    assert "profiling" not in plain.err and "searching" in plain.err
+    again = run("benchmark", "-m", tiny_folder, "--repeat", "1", "--no-coding")
+    assert again.code == 0 and "searching" not in again.err
 
 
 def test_a_saved_plan_is_used_again(run, tiny_folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,12 +98,34 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "box2"
 
 
+@pytest.fixture
+def coding_machine(machine: str, tmp_path: Path) -> str:
+    """The same machine where the target decodes and the second layer is larger and has a code."""
+    path = tmp_path / machine / "net-fp32-b1.json"
+    profile = Profile.load(path)
+    fc = LayerProfile("fc", "Linear", 8_000_000, 0.2, 0.5, None, coded_bytes=5_600_000)
+    replace(profile, layers=(profile.layers[0], fc), decode_gbps=1000.0).save(path)
+    return machine
+
+
 def test_a_shipped_machine_is_planned_for(run, machine: str) -> None:
     done = run("plan", "-m", "net", "--machine", machine, "-d", "0", "1", "--json")
     assert done.code == 0, done.err
     plan = Plan.from_text(done.out)
     assert plan.devices == ("cuda:0", "cuda:1")
     assert plan.layers[0].placement == "dha"
+
+
+def test_weights_cross_coded_unless_that_is_declined(run, coding_machine: str, tmp_path: Path) -> None:
+    arguments = ["plan", "-m", "net", "--machine", coding_machine, "-p", str(tmp_path / "plans")]
+    done = run(*arguments)
+    assert "8.00 MB of it cross coded as 5.60 MB in 1 groups (c); 5.60 MB cross in all" in done.out, done.err
+    plain = Plan.from_text(run(*arguments, "--no-coding", "--json").out)
+    coded = Plan.from_text(run(*arguments, "--json").out)
+    assert (plain.coded, coded.coded) == ((False,), (True,))
+    assert plain.predicted_ms > coded.predicted_ms
+    saved = [Plan.load(path) for path in (tmp_path / "plans").rglob("*.plan.json")]
+    assert sorted(saved, key=lambda plan: plan.predicted_ms) == [coded, plain]
 
 
 def test_a_plan_for_a_shipped_machine_is_saved_where_that_is_asked_for(run, machine: str, tmp_path: Path) -> None:

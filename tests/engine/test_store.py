@@ -90,6 +90,22 @@ def test_plans_of_other_policies_lie_side_by_side(tmp_path: Path) -> None:
         assert found is not None and found.policy == policy
 
 
+def test_plans_with_and_without_coding_lie_side_by_side(tmp_path: Path) -> None:
+    profile = profile_of(ORIGIN)
+    layers = tuple(replace(layer, coded_bytes=layer.size_bytes // 2) for layer in profile.layers)
+    profile = replace(profile, layers=layers, decode_gbps=1000.0)
+    with_coding, without = search(profile), search(profile, coding=False)
+    assert any(with_coding.coded)
+    store = Store(tmp_path)
+    store.save_plan(with_coding)
+    assert store.find_plan(ORIGIN, "optimal", coding=False) is None
+    store.save_plan(without, coding=False)
+    assert store.find_plan(ORIGIN, "optimal") == with_coding
+    assert store.find_plan(ORIGIN, "optimal", coding=False) == without
+    with_coding.save(store.plan_path(ORIGIN, "optimal", coding=False))
+    assert store.find_plan(ORIGIN, "optimal", coding=False) is None
+
+
 def test_a_document_of_another_origin_under_the_name_is_not_used(tmp_path: Path) -> None:
     store = Store(tmp_path)
     profile_of(replace(ORIGIN, torch="2.13.0")).save(store.profile_path(ORIGIN))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -39,6 +40,14 @@ def test_layers_stalls_and_groups_are_events_in_microseconds(timeline, tmp_path)
     ]
     details = [e["args"] for e in events if e["name"] == "b"]
     assert details == [{"placement": "dha", "group": -1, "bytes": 8}]
+
+
+def test_coded_groups_are_marked(timeline, tmp_path):
+    coded = dataclasses.replace(timeline.groups[0], coded_bytes=70)
+    dataclasses.replace(timeline, groups=(coded,)).to_perfetto(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    details = [e["args"] for e in events if e["name"] == "group 0 coded"]
+    assert details == [{"group": 0, "bytes": 100, "coded_bytes": 70}]
 
 
 def test_a_trace_that_cannot_be_written_is_refused(timeline, tmp_path):

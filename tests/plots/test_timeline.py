@@ -1,5 +1,6 @@
 """The picture, read back from what was drawn."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -73,6 +74,17 @@ def test_the_title_says_what_was_predicted(plan):
     )
     assert axes.get_title(loc="left") == expected
     assert axes.get_xlabel() == "ms since the call"
+
+
+def test_coded_groups_are_marked(plan):
+    group = plan.timeline.groups[0]
+    coded = dataclasses.replace(group, coded_bytes=7 * MB)
+    timeline = dataclasses.replace(plan.timeline, groups=(coded, *plan.timeline.groups[1:]))
+    figure = timeline.plot()
+    assert "0: 7 MB coded" in [text.get_text() for text in figure.axes[0].texts]
+    assert "coded" in [text.get_text() for text in figure.legends[0].get_texts()]
+    lane = lanes(figure)[f"link {plan.devices[group.route]}"]
+    assert lane.count(pytest.approx((group.start_ms, group.end_ms))) == 2  # the group, and the bar along its edge
 
 
 def test_a_warm_measured_run_is_one_lane_without_stalls():
