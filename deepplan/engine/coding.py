@@ -10,12 +10,12 @@ from deepplan.export.graph import Graph, Layer
 
 _SAMPLE_BYTES = 1 << 20  # of each storage: blocks of 1024 weights are coded by themselves
 _PROBE_BYTES = 16 << 20
-_WORTH = 0.97  # of its plain bytes, that a layer's coded ones must stay below
 _CODABLE = frozenset({"bfloat16", "float16", "float32"})
 
 
 def coded_layer_bytes(session: _core.Session, graph: Graph) -> list[int | None]:
-    """What each layer's parameters take when coded, estimated from a sample; None where coding is not worth it."""
+    """What each layer's parameters take when coded, estimated from a sample; at most their plain bytes, since what
+    would not shrink stays plain. None for layers without parameters."""
     dtypes = {weight.storage: weight.dtype for weight in reversed(graph.weights)}
     return [_coded_bytes(session, graph, layer, dtypes) for layer in graph.layers]
 
@@ -42,4 +42,4 @@ def _coded_bytes(session: _core.Session, graph: Graph, layer: Layer, dtypes: dic
         begin = max(0, (size_bytes - _SAMPLE_BYTES) // 2) // 4 * 4
         sample = session.storage_bytes(storage)[begin : begin + _SAMPLE_BYTES]
         coded += min(size_bytes, round(_core.coded_size(sample, dtype) / sample.numel() * size_bytes))
-    return coded if plain > 0 and coded < _WORTH * plain else None
+    return coded if plain > 0 else None

@@ -74,7 +74,7 @@ def coded_plan(model: torch.nn.Module, links: int = 1) -> deepplan.Plan:
         ["load" if size else "dha" for size in plain],
         groups,
         [index % links for index in range(max(groups) + 1)],
-        coded=[coded is not None for size, coded in zip(plain, sizes) if size],
+        coded=[coded is not None and coded < 0.97 * size for size, coded in zip(plain, sizes) if size],
     )
 
 
@@ -92,7 +92,7 @@ def test_a_sample_tells_what_layers_take(wide: Wide, dtype: str, low: float, hig
             assert size is None
 
 
-def test_integers_are_not_worth_coding() -> None:
+def test_integers_do_not_shrink() -> None:
     class Counting(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -102,9 +102,7 @@ def test_integers_are_not_worth_coding() -> None:
             return x + self.noise.sum()
 
     source = resolve(Counting(), torch.ones(1))
-    assert coded_layer_bytes(filled_session(source), source.captured.graph) == [None] * len(
-        source.captured.graph.layers
-    )
+    assert sum(size or 0 for size in coded_layer_bytes(filled_session(source), source.captured.graph)) == 8 * 4096
     assert decode_gbps(source.captured.graph, Devices(("host:0",))) is None
 
 
