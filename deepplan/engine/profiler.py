@@ -3,8 +3,8 @@
 Everything is measured through the runtime that later serves the model, under plans made for the purpose:
 - execution with weights in device memory: cold runs of the on-demand plan. The device is far behind the calling
   thread there, because it waits for the one copy, so times are the device's own and not the launches';
-- direct host access: the plan that reads every layer in place, once with the link idle (how much traffic a layer
-  makes) and once with the link busy (how long it takes in a cold start);
+- direct host access: the plan that reads every layer in place, with the link idle (how much traffic a layer makes), and
+  then, of layers that make no more than their bytes, with the link busy (how long that takes in a cold start);
 - copies: a plan with a group for each layer, and one with a single group for each link. Their difference gives a
   copy's fixed cost and the bandwidth, all links busy.
 """
@@ -24,15 +24,16 @@ from deepplan.engine.coding import coded_layer_bytes, decode_gbps
 from deepplan.engine.devices import Devices
 from deepplan.engine.filling import fill
 from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_layer, one_group_per_link
-from deepplan.engine.sampling import SLOW_MS, Report, Sample, Sampler
+from deepplan.engine.sampling import Report, Sample, Sampler
 from deepplan.engine.source import Source
+from deepplan.export.graph import Graph
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 
 _BUDGET_S = 5.0  # for each kind of run
 _PROBE_BYTES = 32 << 20
 
-# A read in place that outlasts its bytes by this much reads them more than once: what it holds of the link is the
-# time, not the bytes. The constant allows for the latency of tiny reads, which holds nothing.
+# A read in place that outlasts its bytes by this much reads them more than once. The constant allows for the latency of
+# tiny reads.
 _REREAD_FACTOR, _REREAD_MS = 1.25, 0.02
 
 
@@ -62,11 +63,11 @@ def profile_source(
 
     on_demand = sampler.sample(on_demand_plan.plan, lambda share: report(0.3 * share))
     warm_ms = sampler.warm_ms()
-    in_place_busy = sampler.sample(all_in_place(graph), lambda share: report(0.3 + 0.2 * share), busy_link=True)
+    own_gbps = _gbps(on_demand_plan.group_bytes, on_demand)
     # A host device's link carries every byte once, whatever a layer does: there is nothing to find out.
-    in_place = None if devices.is_host else in_place_busy
-    if in_place is not None and in_place_busy.latency_ms < SLOW_MS:  # beyond, nobody will want to read in place
-        in_place = sampler.sample(all_in_place(graph), lambda share: report(0.5 + 0.2 * share))
+    idle = None if devices.is_host else sampler.sample(all_in_place(graph), lambda share: report(0.3 + 0.2 * share))
+    sparing = None if idle is None else _sparing(graph, idle, on_demand, own_gbps)
+    busy = sampler.sample(all_in_place(graph, sparing), lambda share: report(0.5 + 0.2 * share), busy_link=True)
     by_layer = sampler.sample(one_group_per_layer(graph, 1).plan, lambda share: report(0.7 + 0.1 * share))
     whole, split = one_group_per_link(graph, count), one_group_per_layer(graph, count)
     if not whole.routes:
@@ -82,10 +83,10 @@ def profile_source(
         layers=tuple(
             replace(layer, coded_bytes=coded)
             for layer, coded in zip(
-                _layers(source, on_demand, in_place_busy, in_place, by_layer, links[0]), coded_bytes, strict=True
+                _layers(source, on_demand, busy, idle, sparing, by_layer, links[0]), coded_bytes, strict=True
             )
         ),
-        links=(replace(links[0], alone_gbps=_gbps(on_demand_plan.group_bytes, on_demand)), *links[1:]),
+        links=(replace(links[0], alone_gbps=own_gbps), *links[1:]),
         # What a call costs beside its layers: the first launch, and learning that the last one is done.
         call_overhead_ms=max(0.0, warm_ms - sum(on_demand.layers_ms)),
         warm_ms=warm_ms,
@@ -103,8 +104,9 @@ def profile_source(
 def _layers(
     source: Source,
     on_demand: Sample,
-    in_place_busy: Sample,
-    in_place: Sample | None,
+    busy: Sample,
+    idle: Sample | None,
+    sparing: Sequence[bool] | None,
     by_layer: Sample,
     link: LinkProfile,
 ) -> tuple[LayerProfile, ...]:
@@ -124,16 +126,33 @@ def _layers(
             execute_spread_ms=on_demand.layers_spread_ms[index],
         )
         if layer.direct_host_access and size_bytes > 0:
-            longer_ms = in_place.layers_ms[index] - execute_ms if in_place is not None else 0.0
-            rereads = longer_ms > _REREAD_FACTOR * size_bytes / link.bytes_per_ms + _REREAD_MS
             profile = replace(
                 profile,
-                direct_host_access_ms=in_place_busy.layers_ms[index],
-                direct_host_access_spread_ms=in_place_busy.layers_spread_ms[index],
-                direct_host_access_link_ms=longer_ms if rereads else None,
+                direct_host_access_ms=busy.layers_ms[index],
+                direct_host_access_spread_ms=busy.layers_spread_ms[index],
             )
+            if idle is not None and sparing is not None and not sparing[index]:
+                # Beside a load it has half of the link at best.
+                longer_ms = max(0.0, idle.layers_ms[index] - execute_ms)
+                profile = replace(
+                    profile,
+                    direct_host_access_ms=execute_ms + 2.0 * longer_ms,
+                    direct_host_access_spread_ms=idle.layers_spread_ms[index],
+                    direct_host_access_link_ms=longer_ms,
+                )
         layers.append(profile)
     return tuple(layers)
+
+
+def _sparing(graph: Graph, idle: Sample, on_demand: Sample, link_gbps: float | None) -> list[bool]:
+    """Which layers read every byte about once in place. Others hold the link for longer than loading them would: that
+    cannot pay, and beside a load some are starved by it, for seconds."""
+    sparing = []
+    for size_bytes, idle_ms, execute_ms in zip(layer_sizes(graph), idle.layers_ms, on_demand.layers_ms, strict=True):
+        bytes_ms = size_bytes / (link_gbps * 1e6) if link_gbps is not None else 0.0
+        # A lookup's bytes are those of its whole table: it is always sparing.
+        sparing.append(idle_ms - execute_ms <= _REREAD_FACTOR * bytes_ms + _REREAD_MS)
+    return sparing
 
 
 def _gbps(group_bytes: Sequence[int], one_copy: Sample) -> float | None:

@@ -38,9 +38,13 @@ def one_group_per_layer(graph: Graph, links: int) -> Copies:
     return _copies(sizes, range(count), [index % links for index in range(count)])
 
 
-def all_in_place(graph: Graph) -> _core.ExecutionPlan:
-    """Reads in place whatever can be."""
-    loads = [size > 0 and not x.direct_host_access for size, x in zip(layer_sizes(graph), graph.layers)]
+def all_in_place(graph: Graph, only: Sequence[bool] | None = None) -> _core.ExecutionPlan:
+    """Reads in place whatever can be, or of that the layers with a flag in `only`; loads the rest in one group."""
+    wanted = only if only is not None else [True] * len(graph.layers)
+    loads = [
+        size > 0 and not (layer.direct_host_access and in_place)
+        for size, layer, in_place in zip(layer_sizes(graph), graph.layers, wanted, strict=True)
+    ]
     return _core.ExecutionPlan(loads, [0 if load else -1 for load in loads], [0] if any(loads) else [])
 
 

@@ -128,6 +128,7 @@ def test_a_dropped_wait_is_seen_in_a_capture_too(make_plan: MakePlan) -> None:
             session._captures.forget()  # type: ignore[union-attr]
             session._captures.add(COLD, WARM)  # type: ignore[union-attr]
             session._runtime.drop_wait(-1)
+            assert session.launch_refusal is None
             session(x)
             session.evict(poison=True)  # of a model that is resident: elsewhere there is nothing to poison
             answers.append(session(x))

@@ -13,6 +13,8 @@ import deepplan
 from deepplan.engine import machine, profiler
 from deepplan.engine.binding import layer_sizes
 from deepplan.engine.devices import Devices
+from deepplan.engine.profiler import _sparing
+from deepplan.engine.sampling import Sample
 from deepplan.engine.source import resolve
 from deepplan.planning.profile import Profile
 
@@ -180,3 +182,19 @@ def test_a_plan_can_be_made_and_run_on_every_backend(
     assert all(layer.execute_ms > 0 for layer in profile.layers if layer.size_bytes)
     with deepplan.load(tiny, deepplan.search(profile)) as session:
         torch.testing.assert_close(session(ids).cpu(), tiny(ids))
+
+
+def test_layers_that_read_more_than_their_bytes_are_told_apart(tiny: torch.nn.Module, ids: torch.Tensor) -> None:
+    """With 1 GB/s a layer's bytes take `size` / 1e6 ms; a lookup's are those of its whole table."""
+    graph = resolve(tiny, ids).captured.graph
+    sizes = layer_sizes(graph)
+
+    def sample(layers_ms: list[float]) -> Sample:
+        return Sample(tuple(layers_ms), (0.0,) * len(sizes), (), 1.0)
+
+    execute = [0.01] * len(sizes)
+    once = sample([0.01 + size / 1e6 for size in sizes])
+    thrice = sample([0.01 + 0.1 + 3 * size / 1e6 for size in sizes])
+    assert _sparing(graph, once, sample(execute), 1.0) == [True] * len(sizes)
+    assert not any(_sparing(graph, thrice, sample(execute), 1.0))
+    assert _sparing(graph, sample(execute), sample(execute), None) == [True] * len(sizes)
