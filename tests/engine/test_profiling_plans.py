@@ -93,5 +93,5 @@ def test_all_in_place_loads_only_what_cannot_be_read_there() -> None:
     object.__setattr__(graph.layers[2], "direct_host_access", False)
     choices = all_in_place(graph)
     assert (choices.loads, choices.groups, choices.routes) == ([False, False, True, False], [-1, -1, 0, -1], [0])
-    choices = all_in_place(graph, [True, False, True, True])
-    assert (choices.loads, choices.groups, choices.routes) == ([False, True, True, False], [-1, 0, 0, -1], [0])
+    choices = all_in_place(graph, [False, True, True, True])
+    assert (choices.loads, choices.groups, choices.routes) == ([True, False, True, False], [0, -1, 0, -1], [0])

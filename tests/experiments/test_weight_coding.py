@@ -9,8 +9,9 @@ import torch
 
 
 def test_writes_a_row_for_each_source_and_dtype(tmp_path: Path) -> None:
-    import weight_coding
     from safetensors.torch import save_file
+
+    import weight_coding
 
     (tmp_path / "trained" / "model").mkdir(parents=True)
     file = tmp_path / "trained" / "model" / "model.safetensors"
