@@ -3,7 +3,8 @@
 python experiments/registration.py --devices 0
 
 From a module whose export is kept, and from an exported folder that lies in the page cache; with nothing reserved in
-pinned memory, and with enough. The process has loaded a model before: libraries are there.
+pinned memory, and with enough. The process has loaded a model before: libraries are there. Weights are not coded, and
+nothing is run: neither warm-up nor capture is counted.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def registrations(module: torch.nn.Module, devices: Devices, repeats: int) -> Iterator[dict[str, Any]]:
     """One row for each source and state of the arena: medians of `repeats` loads, the whole load's range, too."""
-    plan = deepplan.plan(module, devices=devices.names)
+    plan = deepplan.plan(module, devices=devices.names, coding=False)
     with tempfile.TemporaryDirectory() as folder:
         with deepplan.load(module, plan) as session:
             session.save(folder)
@@ -72,7 +73,7 @@ def _timed_load(model: torch.nn.Module | Path, plan: deepplan.Plan, reserve_byte
     _core.reserve_arena(reserve_bytes)
     with _clock(_core, "Session") as arena, _clock(sessions, "fill") as fill:
         begin = time.perf_counter()
-        session = deepplan.load(model, plan)
+        session = deepplan.load(model, plan, launch="operators")
         load_s = time.perf_counter() - begin
     bytes_filled = session.pinned_bytes
     session.close()
