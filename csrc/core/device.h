@@ -33,9 +33,6 @@ class Stream {
   // Work given after this starts only when the point last recorded in `event` was reached. The event may belong to
   // another device of the same backend. No-op when it was never recorded: record first, then wait.
   virtual void wait(const Event& event) = 0;
-  // The same, but while this stream is being captured the wait becomes part of the graph, and means at each launch the
-  // point that was last recorded before it, by work outside of the graph.
-  virtual void wait_at_launch(const Event& event) = 0;
   // Puts `event`, which must belong to this stream's device, behind all work given so far. While the stream is being
   // captured, a timed event becomes part of the graph and carries the time of each launch.
   virtual void record(Event& event) = 0;
@@ -55,8 +52,8 @@ class DeviceMemory {
   virtual DeviceId device() const = 0;
 };
 
-// Work that was captured once and is launched whole, by one call. Launches of one graph must not overlap: order them on
-// one stream, or with events. An event it waits for must not be recorded again before a launch is done.
+// Work of one or more devices that was captured once and is launched whole, by one call. Launches of one graph must not
+// overlap: order them on one stream, or with events.
 class LaunchGraph {
  public:
   virtual ~LaunchGraph() = default;

@@ -35,7 +35,6 @@ class HostStream : public Stream {
   explicit HostStream(DeviceId device) : device_(device) {}
   DeviceId device() const final { return device_; }
   void* native() const final { return nullptr; }
-  void wait_at_launch(const Event& event) final { wait(event); }
   virtual void push(HostQueue::Work work) = 0;
 
  protected:

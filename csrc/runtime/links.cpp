@@ -13,6 +13,7 @@ struct Links::Slot {
   std::unique_ptr<DeviceMemory> memory;
   std::unique_ptr<Event> loaded;  // bytes are in the slot; of the device that brings them
   std::unique_ptr<Event> freed;   // and forwarded or decoded
+  bool used = false;              // `freed` was recorded
 };
 
 struct Links::Ring {
@@ -103,6 +104,14 @@ Stream& Links::write_stream(int link) const {
   return way.hop ? *way.hop : *way.load;
 }
 
+void Links::forget_sent() {
+  for (const auto& link : links_) {
+    for (Ring* ring : {&link->staging, &link->coded}) {
+      for (Slot& slot : ring->slots) slot.used = false;
+    }
+  }
+}
+
 void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t bytes) {
   Link& way = *links_.at(static_cast<std::size_t>(link));
   if (!way.hop) {
@@ -115,12 +124,13 @@ void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t
   }
   if (bytes == 0) return;
   Slot& slot = way.staging.take();
-  way.load->wait(*slot.freed);
+  if (slot.used) way.load->wait(*slot.freed);
   way.device->copy_from_host(slot.memory->data(), pinned_src, bytes, *way.load);
   way.load->record(*slot.loaded);
   way.hop->wait(*slot.loaded);
   way.device->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.hop);
   way.hop->record(*slot.freed);
+  slot.used = true;
 }
 
 std::size_t Links::coded_piece_bytes(int link) const { return link == 0 ? kOwnCodedPieceBytes : options_.slot_bytes; }
@@ -145,7 +155,7 @@ void Links::send_coded(int link, char* target_dst, std::size_t bytes, const char
   Link& way = *links_.at(static_cast<std::size_t>(link));
   Slot& slot = way.coded.take();
   Stream& arrival = write_stream(link);
-  arrival.wait(*slot.freed);
+  if (slot.used) arrival.wait(*slot.freed);
   send(link, slot.memory->data(), pinned_src, coding ? coding->coded_bytes : bytes);
   arrival.record(*slot.loaded);
   way.decode->wait(*slot.loaded);
@@ -155,6 +165,7 @@ void Links::send_coded(int link, char* target_dst, std::size_t bytes, const char
     target_->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.decode);
   }
   way.decode->record(*slot.freed);
+  slot.used = true;
 }
 
 }  // namespace deepplan

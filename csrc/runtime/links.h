@@ -44,6 +44,10 @@ class Links {
   // Link 0's stream for copies that nobody waits for yet.
   Stream& idle_stream() const { return *idle_; }
 
+  // The staging buffers count as free from now on. Whoever calls this orders the load streams behind all that was sent
+  // before: needed where a capture begins or ends, since captured work cannot wait for other work, nor the reverse.
+  void forget_sent();
+
   // The largest coded piece, in plain bytes, that a link takes.
   std::size_t coded_piece_bytes(int link) const;
   // Makes the ring and the stream for coded pieces, unless they are there. OutOfMemory when the ring does not fit.

@@ -51,12 +51,4 @@ void ColdHook::before_layer(int layer) {
   if (clock_ != nullptr) clock_->start_layer(layer, stream_);
 }
 
-void CapturedColdHook::before_layer(int layer) {
-  const int group = plan_.group[layer];
-  if (group <= waited_group_) return;
-  if (group != dropped_wait_) stream_.wait_at_launch(loader_.ready(group));
-  waited_group_ = group;
-  if (clock_ != nullptr) clock_->start_layer(layer, stream_);
-}
-
 }  // namespace deepplan

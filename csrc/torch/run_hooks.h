@@ -69,18 +69,4 @@ class ColdHook : public WarmHook {
   int waited_group_ = -1;
 };
 
-// The same waits, to become part of a capture; its copies are issued before each launch.
-class CapturedColdHook : public WarmHook {
- public:
-  CapturedColdHook(Stream& stream, LayerClock* clock, const Loader& loader, const ExecutionPlan& plan, int dropped_wait)
-      : WarmHook(stream, clock), loader_(loader), plan_(plan), dropped_wait_(dropped_wait) {}
-  void before_layer(int layer) override;
-
- private:
-  const Loader& loader_;
-  const ExecutionPlan& plan_;
-  int dropped_wait_;
-  int waited_group_ = -1;
-};
-
 }  // namespace deepplan

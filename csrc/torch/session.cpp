@@ -7,6 +7,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <map>
 #include <utility>
@@ -230,23 +231,22 @@ std::vector<c10::IValue> Session::launch(const CapturedRun& run, const Residency
   Target& target = *links_->target;
   const std::vector<at::Tensor>& places = captured_.inputs(program_->graph(), program_->target());
   const std::scoped_lock target_lock(target.mutex);
-  if (last_kind_.cold) {
-    begin_loading(lease, stream);
-    loader_->finish();
-  } else {
-    for (const std::shared_ptr<Event>& event : lease.last_uses()) {
-      if (event) stream.wait(*event);
-    }
+  for (const std::shared_ptr<Event>& event : lease.last_uses()) {
+    if (event) stream.wait(*event);
   }
   if (target.last_captured_run) stream.wait(*target.last_captured_run);
+  // Staging buffers may be under way for a cold start that was issued operator by operator.
+  if (last_kind_.cold) loader_->join(stream);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     // The caller may write to its tensor as soon as the call returns: a copy from pinned memory must be done by then.
     // One from pageable memory is staged before it returns.
     places[i].copy_(inputs[i], /*non_blocking=*/!inputs[i].is_cpu() || !inputs[i].is_pinned());
   }
   run.graph->launch(stream);
-  if (last_kind_.cold) stream.record(*cold_launch_);
-  if (timed_) clock_->set_waited(run.layers_that_waited);
+  if (timed_) {
+    clock_->set_waited(run.layers_that_waited);
+    if (last_kind_.cold) loader_->launched(/*timed=*/true);
+  }
   std::vector<c10::IValue> outputs;
   for (const c10::IValue& output : run.outputs) {
     const bool is_place = output.isTensor() && output.toTensor().defined() && !output.toTensor().is_cpu();
@@ -255,17 +255,6 @@ std::vector<c10::IValue> Session::launch(const CapturedRun& run, const Residency
   stream.record(*last_use_);
   target.last_captured_run = last_use_;
   return outputs;
-}
-
-void Session::begin_loading(const ResidencyLease& lease, Stream& stream) {
-  // Launched graphs wait for the groups' events, which are recorded anew now: an earlier launch must have passed them.
-  if (cold_launch_ != nullptr) cold_launch_->synchronize();
-  const std::vector<std::shared_ptr<Event>> after = lease.last_uses();
-  loader_->begin(lease.data(), after);
-  if (loader_->group_count() > 0) return;
-  for (const std::shared_ptr<Event>& event : after) {  // no copy does, and what is promoted follows this stream
-    if (event) stream.wait(*event);
-  }
 }
 
 std::vector<c10::IValue> Session::issue(const ResidencyLease& lease, std::vector<at::Tensor> inputs, Stream& stream) {
@@ -278,12 +267,9 @@ std::vector<c10::IValue> Session::issue(const ResidencyLease& lease, std::vector
   std::vector<c10::IValue> outputs;
   if (last_kind_.cold) {
     const std::scoped_lock target_lock(target.mutex);
-    cold_weights_->set_device_base(lease.data());
-    if (clock() != nullptr) clock_->begin(stream);
-    begin_loading(lease, stream);
-    ColdHook hook(stream, clock(), *loader_, plan_, dropped_wait_);
-    outputs = execute(*program_, *cold_weights_, inputs, hook, *target.device);
-    loader_->finish();
+    std::vector<std::shared_ptr<Event>> after = lease.last_uses();
+    after.push_back(target.last_captured_run);  // which may use the staging buffers
+    outputs = issue_cold(lease.data(), after, inputs, stream);
   } else {
     for (const std::shared_ptr<Event>& event : lease.last_uses()) {
       if (event) stream.wait(*event);  // the model may have been brought in on another stream
@@ -292,6 +278,17 @@ std::vector<c10::IValue> Session::issue(const ResidencyLease& lease, std::vector
   }
   keep_outputs(outputs, lease.data());
   stream.record(*last_use_);
+  return outputs;
+}
+
+std::vector<c10::IValue> Session::issue_cold(char* device_base, std::span<const std::shared_ptr<Event>> after,
+                                             const std::vector<at::Tensor>& inputs, Stream& stream) {
+  cold_weights_->set_device_base(device_base);
+  if (clock() != nullptr) clock_->begin(stream);
+  loader_->begin(device_base, after);
+  ColdHook hook(stream, clock(), *loader_, plan_, dropped_wait_);
+  std::vector<c10::IValue> outputs = execute(*program_, *cold_weights_, inputs, hook, *links_->target->device);
+  loader_->finish();
   return outputs;
 }
 
@@ -306,7 +303,6 @@ void Session::prepare_capture() {
   const std::scoped_lock lock(mutex_);
   captured_.inputs(program_->graph(), program_->target());
   make_clock();
-  if (cold_launch_ == nullptr) cold_launch_ = links_->target->device->create_event();
 }
 
 void Session::make_clock() {
@@ -322,19 +318,34 @@ void Session::capture(RunKind kind) {
   if (!lease.was_loaded() || clock_ == nullptr) {
     throw InvalidArgument("only a resident model can be captured, after prepare_capture(): run it once before");
   }
-  LayerClock* const clock = kind.timed ? clock_.get() : nullptr;
+  const bool was_timed = std::exchange(timed_, kind.timed);
+  loader_->set_timed(kind.timed);
   const std::vector<at::Tensor>& inputs = captured_.inputs(program_->graph(), program_->target());
   const std::scoped_lock target_lock(target.mutex);
-  if (clock != nullptr) clock->begin(*stream);
-  WeightTable& weights = kind.cold ? *cold_weights_ : *warm_weights_;
-  weights.set_device_base(lease.data());
-  CapturedColdHook cold_hook(*stream, clock, *loader_, plan_, dropped_wait_);
-  WarmHook warm_hook(*stream, clock);
-  WarmHook& hook = kind.cold ? cold_hook : warm_hook;
-  std::vector<c10::IValue> outputs = execute(*program_, weights, inputs, hook, *target.device);
-  keep_outputs(outputs, lease.data());
-  CapturedRun run{.graph = nullptr, .outputs = without_ownership(outputs), .layers_that_waited = {}};
-  if (clock != nullptr) run.layers_that_waited = clock->waited();
+  links_->links.forget_sent();
+  CapturedRun run;
+  try {
+    std::vector<c10::IValue> outputs;
+    if (kind.cold) {
+      const std::shared_ptr<Event> begun = target.device->create_event();
+      stream->record(*begun);  // the load streams join the capture by waiting for it, and leave it by being joined
+      outputs = issue_cold(lease.data(), std::array{begun}, inputs, *stream);
+      loader_->join(*stream);
+    } else {
+      outputs = issue_warm(lease.data(), inputs, *stream);
+    }
+    keep_outputs(outputs, lease.data());
+    run.outputs = without_ownership(outputs);
+    if (kind.timed) run.layers_that_waited = clock_->waited();
+  } catch (...) {
+    timed_ = was_timed;
+    loader_->set_timed(was_timed);
+    links_->links.forget_sent();
+    throw;
+  }
+  timed_ = was_timed;
+  loader_->set_timed(was_timed);
+  links_->links.forget_sent();
   captured_.begin(kind, lease.data(), target.pool, std::move(run));
 }
 

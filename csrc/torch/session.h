@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -96,7 +97,8 @@ class Session {
   std::vector<c10::IValue> launch(const CapturedRun& run, const ResidencyLease& lease,
                                   const std::vector<at::Tensor>& inputs, Stream& stream);
   std::vector<c10::IValue> issue(const ResidencyLease& lease, std::vector<at::Tensor> inputs, Stream& stream);
-  void begin_loading(const ResidencyLease& lease, Stream& stream);
+  std::vector<c10::IValue> issue_cold(char* device_base, std::span<const std::shared_ptr<Event>> after,
+                                      const std::vector<at::Tensor>& inputs, Stream& stream);
   std::vector<c10::IValue> issue_warm(char* device_base, const std::vector<at::Tensor>& inputs, Stream& stream);
   ResidencyLease acquire();
   WeightLayout lay_out(const ExecutionPlan& plan) const;
@@ -119,9 +121,8 @@ class Session {
   std::unique_ptr<WeightTable> cold_weights_;
   std::unique_ptr<WeightTable> warm_weights_;
   std::unique_ptr<Loader> loader_;
-  std::shared_ptr<Event> last_use_;     // behind the last run
-  std::unique_ptr<Event> cold_launch_;  // behind the last cold run that was launched whole; null before any capture
-  std::unique_ptr<LayerClock> clock_;   // null until somebody wants times
+  std::shared_ptr<Event> last_use_;    // behind the last run
+  std::unique_ptr<LayerClock> clock_;  // null until somebody wants times
   CapturedRuns captured_;
   std::unique_ptr<BackgroundLoad> background_;
   bool promote_;

@@ -71,28 +71,6 @@ TEST_P(LaunchGraphTest, TimedEventsCarryTheTimesOfALaunch) {
   EXPECT_GT(end->elapsed_ms_since(*begin), 0.5);  // no PCIe link carries 128 GB/s
 }
 
-TEST_P(LaunchGraphTest, WaitsForWorkGivenBeforeEachLaunch) {
-  const auto device = open();
-  constexpr std::size_t kBytes = 256 * kMiB;  // on its way for milliseconds
-  const PinnedBlock source = pinned_pattern(kBytes, 3);
-  const auto memory = device->allocate(kBytes), copy = device->allocate(kBytes);
-  const auto main = device->create_stream(), load = device->create_stream();
-  const auto arrived = device->create_event();
-  const Captured captured = capture(*main, [&] {
-    main->wait_at_launch(*arrived);
-    device->copy_to_peer(*device, copy->data(), memory->data(), kBytes, *main);
-  });
-  const auto graph = device->instantiate(captured.get());
-  for (int launch = 0; launch < 3; ++launch) {
-    fill_now(*device, memory->data(), 0xff, kBytes);
-    device->copy_from_host(memory->data(), source.data(), kBytes, *load);
-    load->record(*arrived);
-    graph->launch(*main);
-    main->synchronize();
-    EXPECT_EQ(read_back(*device, copy->data(), kBytes), bytes_of(source.data(), kBytes));
-  }
-}
-
 TEST_P(LaunchGraphTest, RefusesAnothersStream) {
   const auto device = open();
   const auto stream = device->create_stream();

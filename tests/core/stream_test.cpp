@@ -124,22 +124,5 @@ TEST_P(StreamTest, FinishesItsWorkWhenDestroyed) {
   EXPECT_EQ(read_back(*device, memory->data(), kBytes), bytes_of(source.data(), kBytes));
 }
 
-TEST_P(StreamTest, WaitingAtLaunchIsWaitingWhereNothingIsCaptured) {
-  use_slow_links();
-  const auto device = open();
-  const auto load = device->create_stream(), reader = device->create_stream();
-  const PinnedBlock source = pinned_pattern(std::size_t{8} << 20, 1),
-                    landing = process_arena().allocate(std::size_t{8} << 20);
-  const auto memory = device->allocate(std::size_t{8} << 20);
-  fill_now(*device, memory->data(), 0xff, memory->size_bytes());
-  const auto arrived = device->create_event();
-  device->copy_from_host(memory->data(), source.data(), memory->size_bytes(), *load);
-  load->record(*arrived);
-  reader->wait_at_launch(*arrived);
-  device->copy_to_host(landing.data(), memory->data(), memory->size_bytes(), *reader);
-  reader->synchronize();
-  EXPECT_EQ(bytes_of(landing.data(), landing.size_bytes()), bytes_of(source.data(), source.size_bytes()));
-}
-
 }  // namespace
 }  // namespace deepplan

@@ -228,7 +228,7 @@ TEST_P(LoaderTest, PromotesBehindAColdStart) {
   loader.begin(memory->data());
   loader.finish();
   const std::shared_ptr<Event> cold = links->target().create_event();
-  stream->wait(loader.require(0));
+  loader.join(*stream);
   stream->record(*cold);
   const std::shared_ptr<Event> promoted = loader.promote(memory->data(), cold);
   EXPECT_NE(promoted, cold);
@@ -245,17 +245,22 @@ TEST_P(LoaderTest, HasNothingToPromoteWhereAllIsLoaded) {
   EXPECT_EQ(loader.promote(nullptr, cold), cold);
 }
 
-TEST_P(LoaderTest, KnowsTheEventOfAGroupBeforeItIsIssued) {
-  const auto links = open_links(1);
-  const TwoGroups two;
-  const auto memory = links->target().allocate(32 * kMiB);  // outlives the copies into it
+TEST_P(LoaderTest, JoinsEverythingThatWasIssued) {
+  use_slow_links();
+  const auto links = open_links(std::min(2, device_count(GetParam())));
+  TwoGroups two;
+  two.plan.route = {0, links->count() - 1};
   Loader loader(*links, two.weights, two.plan);
-  const Event& ready = loader.ready(1);
-  EXPECT_TRUE(ready.query());  // never recorded
+  const auto memory = links->target().allocate(32 * kMiB);
+  fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
+  const auto stream = links->target().create_stream();
   loader.begin(memory->data());
-  EXPECT_EQ(&loader.require(1), &ready);
-  EXPECT_THROW(loader.ready(2), InvalidArgument);
-  EXPECT_THROW(loader.ready(-1), InvalidArgument);
+  loader.finish();
+  loader.join(*stream);
+  for (std::size_t group = 0; group < 2; ++group) {
+    const Extent& extent = two.weights.layout().groups[group];
+    EXPECT_EQ(read_behind(links->target(), *stream, nullptr, memory->data(), extent), two.group(group));
+  }
 }
 
 TEST_P(LoaderTest, DecodesCodedGroupsOfRandomPlansOverAnyLinks) {
@@ -279,7 +284,7 @@ TEST_P(LoaderTest, DecodesCodedGroupsOfRandomPlansOverAnyLinks) {
         fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
         loader.begin(memory->data());
         loader.finish();
-        for (int group = 0; group < loader.group_count(); ++group) reader->wait(loader.require(group));
+        loader.join(*reader);
         for (std::size_t tensor = 0; tensor < plain.size(); ++tensor) {
           const Extent extent{weights.layout().tensor_offset[tensor], plain[tensor].size()};
           if (extent.offset >= weights.layout().loaded_bytes || extent.bytes == 0) continue;

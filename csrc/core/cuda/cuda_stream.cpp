@@ -69,13 +69,6 @@ void CudaStream::wait(const Event& event) {
   check_cuda(cudaStreamWaitEvent(handle_, cuda.handle(), 0), "cudaStreamWaitEvent");
 }
 
-void CudaStream::wait_at_launch(const Event& event) {
-  const CudaEvent& cuda = as_cuda_event(event);
-  const auto guard = current_for_default_stream();
-  const unsigned flags = is_captured() ? cudaEventWaitExternal : cudaEventWaitDefault;
-  check_cuda(cudaStreamWaitEvent(handle_, cuda.handle(), flags), "cudaStreamWaitEvent");
-}
-
 void CudaStream::record(Event& event) {
   const CudaEvent& cuda = as_cuda_event(event);
   if (cuda.device() != device()) {

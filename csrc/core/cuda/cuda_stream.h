@@ -37,7 +37,6 @@ class CudaStream final : public Stream {
   CudaStream(int device, cudaStream_t borrowed) : device_(device), handle_(borrowed) {}
   DeviceId device() const override { return {Backend::Cuda, device_}; }
   void wait(const Event& event) override;
-  void wait_at_launch(const Event& event) override;
   void record(Event& event) override;
   void synchronize() override;
   void* native() const override { return handle_; }
