@@ -3,8 +3,8 @@
 //
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <string>
-#include <vector>
 
 #include "core/decode_rate.h"
 #include "core/error.h"
@@ -28,8 +28,10 @@ std::size_t coded_size(const at::Tensor& bytes, const std::string& dtype) {
     throw InvalidArgument("only contiguous bytes on the CPU can be coded");
   }
   const WeightFormat format = format_of(dtype);
-  std::vector<char> coded(most_coded_bytes(format, bytes.nbytes()));
-  return encode_weights(format, {static_cast<const char*>(bytes.const_data_ptr()), bytes.nbytes()}, coded);
+  const std::size_t most_bytes = most_coded_bytes(format, bytes.nbytes());
+  const auto coded = std::make_unique_for_overwrite<char[]>(most_bytes);  // its size counts, not what is in it
+  return encode_weights(format, {static_cast<const char*>(bytes.const_data_ptr()), bytes.nbytes()},
+                        {coded.get(), most_bytes});
 }
 
 }  // namespace

@@ -21,29 +21,31 @@ const std::vector<at::Tensor>& CapturedRuns::inputs(const Graph& graph, c10::Dev
 }
 
 void CapturedRuns::begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run) {
-  std::shared_ptr<const void> hold = pool.hold(device_base);
-  if (device_base != home_ || hold != hold_) {
-    runs_.clear();
-    home_ = device_base;
-    hold_ = std::move(hold);
-  }
-  runs_[kind] = std::move(run);
+  begun_.reset();  // one that failed before it had a graph
+  begun_ = Begun{.kind = kind, .home = device_base, .hold = pool.hold(device_base), .run = std::move(run)};
 }
 
 void CapturedRuns::adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph) {
-  const auto run = runs_.find(kind);
-  if (run == runs_.end()) throw InvalidArgument("no such run was captured");
-  run->second.graph = std::move(graph);
+  if (!begun_ || begun_->kind != kind) throw InvalidArgument("no such run was captured");
+  Begun begun = *std::exchange(begun_, std::nullopt);
+  if (begun.home != home_ || begun.hold != hold_) {
+    runs_.clear();
+    home_ = begun.home;
+    hold_ = std::move(begun.hold);
+  }
+  begun.run.graph = std::move(graph);
+  runs_.insert_or_assign(kind, std::move(begun.run));
 }
 
 const CapturedRun* CapturedRuns::find(RunKind kind, const char* device_base, DevicePool& pool) const {
   const auto run = runs_.find(kind);
-  if (run == runs_.end() || run->second.graph == nullptr || device_base != home_) return nullptr;
+  if (run == runs_.end() || device_base != home_) return nullptr;
   return pool.hold(device_base) == hold_ ? &run->second : nullptr;
 }
 
 void CapturedRuns::clear() {
   runs_.clear();
+  begun_.reset();
   hold_.reset();
   home_ = nullptr;
 }

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/device.h"
@@ -34,10 +35,11 @@ class CapturedRuns {
   // Where captured runs find their inputs, of the graph's shapes; made when first asked for. Zeros until written.
   const std::vector<at::Tensor>& inputs(const Graph& graph, c10::Device target);
 
-  // Keeps what a capture over the weights at `device_base` returned; adopt() completes it. Captures over other memory
-  // than those before drop them: their weights will not be there. `pool` is asked to keep the memory.
+  // Keeps what a capture over the weights at `device_base` returned, until adopt() completes it. `pool` is asked to
+  // keep the memory. Destroys nothing: that would make CUDA give the capture up.
   void begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run);
-  // InvalidArgument without a begin() of that kind.
+  // After the capture's end. A run of the same kind is replaced, and runs over other memory are dropped: their weights
+  // will not be there. InvalidArgument unless the last begin() was of that kind.
   void adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph);
 
   // Null unless such a run was captured and adopted with the weights at `device_base`, in memory of `pool` that was not
@@ -48,7 +50,14 @@ class CapturedRuns {
   void clear();
 
  private:
+  struct Begun {
+    RunKind kind;
+    char* home = nullptr;
+    std::shared_ptr<const void> hold;
+    CapturedRun run;
+  };
   std::vector<at::Tensor> inputs_;
+  std::optional<Begun> begun_;
   char* home_ = nullptr;
   std::shared_ptr<const void> hold_;
   std::map<RunKind, CapturedRun> runs_;

@@ -61,6 +61,7 @@ def profile_source(
     captures = None if devices.is_host else Captures(session, inputs, devices.target, dtype)
     sampler = Sampler(session, inputs, dtype, devices.torch_target, budget_s or _BUDGET_S, captures)
 
+    operators_ms = None if devices.is_host else sampler.operators_ms(on_demand_plan.plan)
     on_demand = sampler.sample(on_demand_plan.plan, lambda share: report(0.3 * share))
     warm_ms = sampler.warm_ms()
     own_gbps = _gbps(on_demand_plan.group_bytes, on_demand)
@@ -91,6 +92,7 @@ def profile_source(
         call_overhead_ms=max(0.0, warm_ms - sum(on_demand.layers_ms)),
         warm_ms=warm_ms,
         decode_gbps=decode_gbps(graph, devices),
+        operators_ms=operators_ms,
         model=source.name,
         model_digest=graph.model_digest,
         dtype=source.dtype,

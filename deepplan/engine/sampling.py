@@ -67,6 +67,14 @@ class Sampler:
         finally:
             self._session.set_background_load(False)
 
+    def operators_ms(self, plan: _core.ExecutionPlan) -> float:
+        """Latency in ms with everything resident that `plan` loads, every operator launched by itself."""
+        self._session.rebind(plan)
+        if self._captures is not None:
+            self._captures.forget()
+        self._cold_run()
+        return self.warm_ms()
+
     def warm_ms(self) -> float:
         """Latency in ms of a run with everything resident that the current plan loads."""
         once_ms = self._run()

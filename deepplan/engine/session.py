@@ -63,7 +63,7 @@ class Session:
         self._captures: Captures | None = None  # host devices have nothing that could be launched whole
         if capture and not devices.is_host:
             self._captures = Captures(self._core, source.tensor_inputs(), devices.target, self._precision)
-            self._captures.add(COLD, WARM)
+            self._captures.add(*_kinds_of(plan))
 
     @property
     def plan(self) -> Plan:
@@ -93,11 +93,13 @@ class Session:
 
     @property
     def launch(self) -> str:
-        """How calls reach the GPU: "graph", one launch for all of a call's copies and kernels, or "operators".
+        """How cold calls reach the GPU: "graph", one launch for all of a call's copies and kernels, or "operators".
 
-        An evicted model that has to lie elsewhere than when it was captured is called operator by operator, too.
+        Plans with coded groups are launched operator by operator when cold: inside one graph, CUDA runs decoding,
+        copies and kernels one after another that could overlap. So is an evicted model that has to lie elsewhere than
+        when it was captured. Warm calls are one launch wherever they could be captured.
         """
-        return "graph" if self._captures is not None and self._captures.kinds else "operators"
+        return "graph" if self._captures is not None and COLD in self._captures.kinds else "operators"
 
     @property
     def launch_refusal(self) -> str | None:
@@ -159,8 +161,9 @@ class Session:
                 raise InvalidInputError("there is no call to repeat; call the session first")
             if self._captures is not None:
                 is_cold = cold or not runtime.is_resident
-                self._captures.add(Kind(cold=is_cold, timed=True))
-                if not is_cold:
+                if Kind(is_cold) in self._captures.kinds:
+                    self._captures.add(Kind(is_cold, timed=True))
+                if not is_cold and not runtime.is_resident:
                     self._run(self._last_inputs)  # what was captured left the model evicted
             if cold:
                 runtime.evict()
@@ -186,7 +189,7 @@ class Session:
             self._plan = plan
             if self._captures is not None:
                 self._captures.forget()
-                self._captures.add(COLD, WARM)
+                self._captures.add(*_kinds_of(plan))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the folder that `deepplan.load` takes without the model's class: graph, weights and plan."""
@@ -274,3 +277,8 @@ class Session:
                 raise InvalidInputError(
                     f"input {spec.name} was {spec.value!r} when the model was planned, not {leaf!r:.80}"
                 )
+
+
+def _kinds_of(plan: Plan) -> tuple[Kind, ...]:
+    """Which runs are launched whole."""
+    return (WARM,) if any(plan.coded) else (COLD, WARM)

@@ -89,7 +89,8 @@ class Profile(Document, Origin):
 
     `decode_gbps` is how many bytes of parameters the target GPU decodes in a second, in GB/s of the plain bytes; None
     where it cannot, and then nothing is coded. Coded groups are copied and decoded in pieces of at most
-    `coded_piece_bytes` plain bytes.
+    `coded_piece_bytes` plain bytes. `operators_ms` is the latency with everything resident when every operator is
+    launched by itself, as cold starts with coded groups are; None where that makes no difference.
     """
 
     FORMAT: ClassVar[str] = "deepplan.profile"
@@ -102,6 +103,7 @@ class Profile(Document, Origin):
     warm_ms: Milliseconds | None = None
     decode_gbps: Gbps | None = field(default=None, metadata=ADDED)
     coded_piece_bytes: PositiveBytes = field(default=16 << 20, metadata=ADDED)
+    operators_ms: Milliseconds | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,8 @@ its group; a layer read in place holds the target's own link, so that groups whi
 
 A coded group crosses with fewer bytes, in pieces: each piece is one copy and is decoded while the next one crosses, so
 that only the last piece's decoding comes after the link is free. All of its decoding takes the GPU from the kernels it
-runs beside: that is hidden where execution waits for weights anyway, and paid where it does not.
+runs beside: that is hidden where execution waits for weights anyway, and paid where it does not. A plan with coded
+groups is launched operator by operator, and takes at least as long as that does.
 """
 
 from __future__ import annotations
@@ -108,4 +109,7 @@ def _run(profile: Profile, choices: Choices, coded: Sequence[bool]) -> _Run:
             free[0] += profile.link_held_ms(layer)
         layers.append((now, now + duration, stall))
         now += duration
-    return _Run(layers, groups, now + profile.call_overhead_ms)
+    total_ms = now + profile.call_overhead_ms
+    if any(choices.coded) and profile.operators_ms is not None:
+        total_ms = max(total_ms, profile.operators_ms)
+    return _Run(layers, groups, total_ms)

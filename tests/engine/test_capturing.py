@@ -118,7 +118,8 @@ def test_operators_can_be_asked_for(tiny: torch.nn.Module, ids: torch.Tensor, ma
 
 
 @GPU
-def test_a_dropped_wait_is_seen_in_a_capture_too(make_plan: MakePlan) -> None:
+def test_a_capture_replaces_one_of_its_kind(make_plan: MakePlan) -> None:
+    """The wait that is left out of the second one shows in its answers."""
     wide = torch.nn.Sequential(*(torch.nn.Linear(4096, 4096) for _ in range(3))).eval()
     x = torch.ones(1, 4096)
     with deepplan.load(wide, make_plan(wide, x, "each_layer"), devices="cuda:0", example_inputs=x) as session:

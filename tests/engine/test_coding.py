@@ -150,6 +150,8 @@ def test_coded_weights_cross_two_gpus_links(wide: Wide) -> None:
         for _ in range(3):
             session.evict(poison=True)
             assert torch.equal(session(IDS), expected)
+            assert not session._runtime.last_was_captured  # see Session.launch
+            assert torch.equal(session(IDS), expected)
             assert session._runtime.last_was_captured
 
 

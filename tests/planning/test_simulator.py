@@ -162,3 +162,13 @@ def test_the_timeline_says_what_it_is_of(small_profile):
     timeline = run(profile, ["dha", "load", "dha", "load"], [-1, 0, -1, 0], [0])
     found = (timeline.kind, timeline.model, timeline.policy, timeline.devices)
     assert found == ("predicted", "tiny", "custom", ("cuda:0",))
+
+
+def test_a_coded_plan_takes_as_long_as_its_operators_take_to_launch(coded_profile):
+    choices = [0, 1, -1, 2], [0, 0, 0]
+    whole_ms = run_coded(coded_profile(), *choices, [True, False, True]).total_ms
+    for operators_ms, total_ms in ((whole_ms + 5.0, whole_ms + 5.0), (whole_ms / 2, whole_ms)):
+        slow = coded_profile(operators_ms=operators_ms)
+        assert run_coded(slow, *choices, [True, False, True]).total_ms == total_ms
+    plain_ms = run_coded(coded_profile(), *choices, [False] * 3).total_ms
+    assert run_coded(coded_profile(operators_ms=plain_ms + 5.0), *choices, [False] * 3).total_ms == plain_ms
