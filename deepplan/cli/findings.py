@@ -115,6 +115,7 @@ def _gpus(findings: dict[str, Any], folder: str | None) -> None:
             "pci_bus_id": device.pci_bus_id,
             "pci_ancestry": list(device.pci_ancestry),
             "numa_node": device.numa_node,
+            "decodes": _core.can_decode(name),
         }
         for name, device in zip(names, topology.devices)
     ]
@@ -157,8 +158,14 @@ def _remedies(findings: dict[str, Any]) -> list[str]:
             return [
                 f"GPUs cannot be used by torch {findings['torch']}: install a CUDA build of torch, then {REINSTALL}"
             ]
+        remedies = []
+        if not all(gpu["decodes"] for gpu in findings["gpus"]):
+            remedies.append(
+                "kernels that decode weights: install the CUDA toolkit, for its nvcc, and deepplan again; until then "
+                "weights cross the links as they are"
+            )
         apart = [pair["devices"] for pair in findings["peers"] if not pair["access"]]
-        return [f"peer access between GPUs {a} and {b}: plans cannot use both links" for a, b in apart]
+        return [*remedies, *(f"peer access between GPUs {a} and {b}: plans cannot use both links" for a, b in apart)]
     if findings["driver"] is None:
         return [
             "a GPU: none is needed, the host devices stand in; with one, install NVIDIA's driver and run this again"

@@ -57,7 +57,14 @@ def test_gpus_are_surveyed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert found["links"] == findings.examine(str(tmp_path))["links"]
 
 
-GPU = {"name": "NVIDIA H200", "memory_bytes": 150e9, "pci_bus_id": "0000:1b:00.0", "pci_ancestry": [], "numa_node": 0}
+GPU = {
+    "name": "NVIDIA H200",
+    "memory_bytes": 150e9,
+    "pci_bus_id": "0000:1b:00.0",
+    "pci_ancestry": [],
+    "numa_node": 0,
+    "decodes": True,
+}
 
 
 def test_gpus_pairs_and_links_have_a_line_each() -> None:
