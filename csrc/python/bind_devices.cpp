@@ -12,6 +12,11 @@ namespace py = pybind11;
 namespace deepplan {
 namespace {
 
+// Counts against a budget as long as Python keeps it.
+struct BudgetCharge {
+  std::shared_ptr<const void> held;
+};
+
 std::vector<std::shared_ptr<Device>> open_devices(const std::vector<std::string>& names) {
   std::vector<std::shared_ptr<Device>> devices;
   for (const std::string& name : names) devices.push_back(open_device(parse_device_id(name)));
@@ -81,6 +86,7 @@ void bind_devices(py::module_& module) {
   bind_topology(module);
   bind_arena(module);
 
+  py::class_<BudgetCharge>(module, "BudgetCharge");
   py::class_<Target, std::shared_ptr<Target>>(module, "Target")
       .def(py::init([](const std::string& name, std::size_t budget_bytes) {
              return std::make_shared<Target>(parse_device_id(name), budget_bytes);
@@ -90,7 +96,8 @@ void bind_devices(py::module_& module) {
       .def(
           "trim", [](Target& target) { target.pool.trim(); }, py::call_guard<py::gil_scoped_release>())
       .def(
-          "charge", [](Target& target, std::ptrdiff_t bytes) { target.pool.charge(bytes); }, py::arg("bytes"))
+          "charge", [](Target& target, std::size_t bytes) { return BudgetCharge{target.pool.charge(bytes)}; },
+          py::arg("bytes"))
       .def_property_readonly("charged_bytes", [](const Target& target) { return target.pool.stats().charged_bytes; })
       .def("evict_idle", &Target::evict_idle, py::call_guard<py::gil_scoped_release>())
       .def(

@@ -193,9 +193,13 @@ void DevicePool::trim(bool even_held) {
   state_->trim(even_held);
 }
 
-void DevicePool::charge(std::ptrdiff_t bytes) {
+std::shared_ptr<const void> DevicePool::charge(std::size_t bytes) {
   const std::lock_guard lock(state_->mutex);
-  state_->charged_bytes += static_cast<std::size_t>(bytes);
+  state_->charged_bytes += bytes;
+  return {static_cast<const void*>(nullptr), [state = state_, bytes](const void*) {
+            const std::lock_guard unlock(state->mutex);
+            state->charged_bytes -= bytes;
+          }};
 }
 
 void DevicePool::set_budget(std::size_t budget_bytes) {

@@ -66,9 +66,9 @@ class DevicePool {
   // Returns the segments without a live block to the device, after waiting for their last uses; those that are held
   // only if asked to.
   void trim(bool even_held = false);
-  // Counts `bytes` of the device's memory that others use for this pool's models (captured graphs and what they run in)
-  // against the budget; negative when they are given back.
-  void charge(std::ptrdiff_t bytes);
+  // While the result lives, counts `bytes` of the device's memory that others use for this pool's models (captured
+  // graphs and what they run in) against the budget.
+  std::shared_ptr<const void> charge(std::size_t bytes);
   // From now on; what is reserved above it stays until it is free and trimmed. 0: unlimited.
   void set_budget(std::size_t budget_bytes);
   DevicePoolStats stats() const;

@@ -93,13 +93,24 @@ void HostWeights::code(const std::vector<std::optional<GroupCoding>>& codings) {
                                     : std::to_string(codings.size()) + " codings for " +
                                           std::to_string(groups_.size()) + " groups");
   }
+  // All that may be short is taken before anything is moved.
+  std::size_t scratch_bytes = 0, pieces = 0;
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    const std::size_t bytes = layout_.groups[group].bytes;
+    if (!codings[group] || bytes == 0) continue;
+    const std::vector<std::size_t> shares = even_shares(bytes, codings[group]->piece_bytes);
+    scratch_bytes = std::max(scratch_bytes, most_coded_bytes(codings[group]->format, shares.front()));
+    pieces = std::max(pieces, shares.size());
+    groups_[group].pieces.reserve(shares.size());
+  }
+  std::vector<std::vector<char>> scratch(std::min(kCodingThreads, pieces), std::vector<char>(scratch_bytes));
   is_coded_ = true;
   // Nothing grows, so whatever is written lies before what is still to be read.
   std::size_t end = 0;
   for (std::size_t group = 0; group < groups_.size(); ++group) {
     const Extent& extent = layout_.groups[group];
     if (codings[group] && extent.bytes > 0) {
-      end = code_group(groups_[group], extent, *codings[group], end);
+      end = code_group(groups_[group], extent, *codings[group], end, scratch);
     } else {
       groups_[group].at = end;
       end = move_plain(extent, end);
@@ -115,10 +126,9 @@ std::size_t HostWeights::move_plain(const Extent& extent, std::size_t at) {
   return at + extent.bytes;
 }
 
-std::size_t HostWeights::code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at) {
+std::size_t HostWeights::code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at,
+                                    std::vector<std::vector<char>>& scratch) {
   const std::vector<std::size_t> shares = even_shares(extent.bytes, coding.piece_bytes);
-  std::vector<std::vector<char>> scratch(std::min(kCodingThreads, shares.size()));
-  for (auto& buffer : scratch) buffer.resize(most_coded_bytes(coding.format, shares.front()));
   std::vector<std::size_t> coded_bytes(scratch.size());
   std::size_t offset = extent.offset;
   for (std::size_t first = 0; first < shares.size(); first += scratch.size()) {

@@ -73,7 +73,8 @@ class HostWeights {
   void place_plain();
   // Both move what lies at the layout's place to `at` and return the end of it.
   std::size_t move_plain(const Extent& extent, std::size_t at);
-  std::size_t code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at);
+  std::size_t code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at,
+                         std::vector<std::vector<char>>& scratch);
   int group_of(int tensor) const;  // -1 for one that no group loads
 
   PinnedArena* arena_;

@@ -9,11 +9,17 @@
 
 namespace deepplan {
 
-struct Links::Slot {
-  std::unique_ptr<DeviceMemory> memory;
-  std::unique_ptr<Event> loaded;  // bytes are in the slot; of the device that brings them
+// The way of one piece through a buffer.
+struct Links::Turn {
+  std::unique_ptr<Event> loaded;  // bytes are in it; of the device that brings them
   std::unique_ptr<Event> freed;   // and forwarded or decoded
   bool used = false;              // `freed` was recorded
+};
+
+struct Links::Slot {
+  std::unique_ptr<DeviceMemory> memory;
+  Turn sent;
+  Turn captured;
 };
 
 struct Links::Ring {
@@ -24,6 +30,12 @@ struct Links::Ring {
     Slot& slot = slots[next];
     next = (next + 1) % slots.size();
     return slot;
+  }
+
+  // `loading` brings the bytes, `freeing` takes them on.
+  void add(std::unique_ptr<DeviceMemory> memory, Device& loading, Device& freeing) {
+    const auto turn = [&] { return Turn{loading.create_event(), freeing.create_event(), false}; };
+    slots.push_back({std::move(memory), turn(), turn()});
   }
 };
 
@@ -72,9 +84,7 @@ Links::Links(std::shared_ptr<Device> target, std::vector<std::shared_ptr<Device>
     helper->enable_peer_access(*target_);
     auto link = std::make_unique<Link>();
     for (int slot = 0; slot < options_.slots; ++slot) {
-      link->staging.slots.push_back({.memory = helper->allocate(options_.slot_bytes),
-                                     .loaded = helper->create_event(),
-                                     .freed = helper->create_event()});
+      link->staging.add(helper->allocate(options_.slot_bytes), *helper, *helper);
     }
     link->load = helper->create_stream();
     link->hop = helper->create_stream();
@@ -104,10 +114,11 @@ Stream& Links::write_stream(int link) const {
   return way.hop ? *way.hop : *way.load;
 }
 
-void Links::forget_sent() {
+void Links::begin_capture() {
+  capturing_ = true;
   for (const auto& link : links_) {
     for (Ring* ring : {&link->staging, &link->coded}) {
-      for (Slot& slot : ring->slots) slot.used = false;
+      for (Slot& slot : ring->slots) slot.captured.used = false;
     }
   }
 }
@@ -124,13 +135,14 @@ void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t
   }
   if (bytes == 0) return;
   Slot& slot = way.staging.take();
-  if (slot.used) way.load->wait(*slot.freed);
+  Turn& turn = capturing_ ? slot.captured : slot.sent;
+  if (turn.used) way.load->wait(*turn.freed);
   way.device->copy_from_host(slot.memory->data(), pinned_src, bytes, *way.load);
-  way.load->record(*slot.loaded);
-  way.hop->wait(*slot.loaded);
+  way.load->record(*turn.loaded);
+  way.hop->wait(*turn.loaded);
   way.device->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.hop);
-  way.hop->record(*slot.freed);
-  slot.used = true;
+  way.hop->record(*turn.freed);
+  turn.used = true;
 }
 
 std::size_t Links::coded_piece_bytes(int link) const { return link == 0 ? kOwnCodedPieceBytes : options_.slot_bytes; }
@@ -140,9 +152,7 @@ void Links::prepare_decoding(int link) {
   if (way.decode) return;
   Ring ring;
   for (int slot = 0; slot < kCodedSlots; ++slot) {
-    ring.slots.push_back({.memory = target_->allocate(coded_piece_bytes(link)),
-                          .loaded = way.device->create_event(),
-                          .freed = target_->create_event()});
+    ring.add(target_->allocate(coded_piece_bytes(link)), *way.device, *target_);
   }
   way.coded = std::move(ring);
   way.decode = target_->create_stream();
@@ -155,17 +165,18 @@ void Links::send_coded(int link, char* target_dst, std::size_t bytes, const char
   Link& way = *links_.at(static_cast<std::size_t>(link));
   Slot& slot = way.coded.take();
   Stream& arrival = write_stream(link);
-  if (slot.used) arrival.wait(*slot.freed);
+  Turn& turn = capturing_ ? slot.captured : slot.sent;
+  if (turn.used) arrival.wait(*turn.freed);
   send(link, slot.memory->data(), pinned_src, coding ? coding->coded_bytes : bytes);
-  arrival.record(*slot.loaded);
-  way.decode->wait(*slot.loaded);
+  arrival.record(*turn.loaded);
+  way.decode->wait(*turn.loaded);
   if (coding) {
     target_->decode(target_dst, slot.memory->data(), *coding, *way.decode);
   } else {
     target_->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.decode);
   }
-  way.decode->record(*slot.freed);
-  slot.used = true;
+  way.decode->record(*turn.freed);
+  turn.used = true;
 }
 
 }  // namespace deepplan

@@ -44,9 +44,11 @@ class Links {
   // Link 0's stream for copies that nobody waits for yet.
   Stream& idle_stream() const { return *idle_; }
 
-  // The staging buffers count as free from now on. Whoever calls this orders the load streams behind all that was sent
-  // before: needed where a capture begins or ends, since captured work cannot wait for other work, nor the reverse.
-  void forget_sent();
+  // Captured work cannot wait for other work, nor the reverse: in between, what is sent waits only for what was sent
+  // since begin_capture. Whoever launches it keeps it apart from what is sent otherwise, since they share staging
+  // buffers.
+  void begin_capture();
+  void end_capture() { capturing_ = false; }
 
   // The largest coded piece, in plain bytes, that a link takes.
   std::size_t coded_piece_bytes(int link) const;
@@ -64,6 +66,7 @@ class Links {
   void send(int link, char* target_dst, const char* pinned_src, std::size_t bytes);
 
  private:
+  struct Turn;
   struct Slot;
   struct Ring;
   struct Link;
@@ -71,6 +74,7 @@ class Links {
   LinksOptions options_;
   std::vector<std::unique_ptr<Link>> links_;
   std::unique_ptr<Stream> idle_;
+  bool capturing_ = false;
 };
 
 }  // namespace deepplan

@@ -117,6 +117,13 @@ void Session::encode() {
   for (std::size_t group = 0; group < plan_.route.size(); ++group)
     codings.push_back(coding_of(static_cast<int>(group)));
   if (std::none_of(codings.begin(), codings.end(), [](const auto& coding) { return coding.has_value(); })) return;
+  try {
+    for (std::size_t group = 0; group < codings.size(); ++group) {
+      if (codings[group]) links_->links.prepare_decoding(plan_.route[group]);
+    }
+  } catch (const OutOfMemory&) {
+    return;  // a target too full for the buffers gets its weights as they are
+  }
   leave();
   host_->code(codings);
   bind();
@@ -310,6 +317,29 @@ void Session::make_clock() {
   clock_ = std::make_unique<LayerClock>(*links_->target->device, program_->graph().layers.size());
 }
 
+// While it lives, runs are timed or not as the capture wants, and pieces wait for none that were sent before.
+class Session::CaptureScope {
+ public:
+  CaptureScope(Session& session, bool timed) : session_(session), was_timed_(session.timed_) {
+    set_timed(timed);
+    session_.links_->links.begin_capture();
+  }
+  ~CaptureScope() {
+    session_.links_->links.end_capture();
+    set_timed(was_timed_);
+  }
+  CaptureScope(const CaptureScope&) = delete;
+  CaptureScope& operator=(const CaptureScope&) = delete;
+
+ private:
+  void set_timed(bool timed) {
+    session_.timed_ = timed;
+    session_.loader_->set_timed(timed);
+  }
+  Session& session_;
+  bool was_timed_;
+};
+
 void Session::capture(RunKind kind) {
   const std::scoped_lock lock(mutex_);
   Target& target = *links_->target;
@@ -318,34 +348,21 @@ void Session::capture(RunKind kind) {
   if (!lease.was_loaded() || clock_ == nullptr) {
     throw InvalidArgument("only a resident model can be captured, after prepare_capture(): run it once before");
   }
-  const bool was_timed = std::exchange(timed_, kind.timed);
-  loader_->set_timed(kind.timed);
   const std::vector<at::Tensor>& inputs = captured_.inputs(program_->graph(), program_->target());
   const std::scoped_lock target_lock(target.mutex);
-  links_->links.forget_sent();
-  CapturedRun run;
-  try {
-    std::vector<c10::IValue> outputs;
-    if (kind.cold) {
-      const std::shared_ptr<Event> begun = target.device->create_event();
-      stream->record(*begun);  // the load streams join the capture by waiting for it, and leave it by being joined
-      outputs = issue_cold(lease.data(), std::array{begun}, inputs, *stream);
-      loader_->join(*stream);
-    } else {
-      outputs = issue_warm(lease.data(), inputs, *stream);
-    }
-    keep_outputs(outputs, lease.data());
-    run.outputs = without_ownership(outputs);
-    if (kind.timed) run.layers_that_waited = clock_->waited();
-  } catch (...) {
-    timed_ = was_timed;
-    loader_->set_timed(was_timed);
-    links_->links.forget_sent();
-    throw;
+  const CaptureScope scope(*this, kind.timed);
+  std::vector<c10::IValue> outputs;
+  if (kind.cold) {
+    const std::shared_ptr<Event> begun = target.device->create_event();
+    stream->record(*begun);  // the load streams join the capture by waiting for it, and leave it by being joined
+    outputs = issue_cold(lease.data(), std::array{begun}, inputs, *stream);
+    loader_->join(*stream);
+  } else {
+    outputs = issue_warm(lease.data(), inputs, *stream);
   }
-  timed_ = was_timed;
-  loader_->set_timed(was_timed);
-  links_->links.forget_sent();
+  keep_outputs(outputs, lease.data());
+  CapturedRun run{.graph = nullptr, .outputs = without_ownership(outputs), .layers_that_waited = {}};
+  if (kind.timed) run.layers_that_waited = clock_->waited();
   captured_.begin(kind, lease.data(), target.pool, std::move(run));
 }
 

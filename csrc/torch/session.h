@@ -48,7 +48,8 @@ class Session {
   at::Tensor storage_bytes(int storage) const;
 
   // Codes the groups that the plan says, once the host copy is filled. Left plain are groups that an earlier layer
-  // reads in place as well, and all where the target cannot decode. Drops the device copy and captured runs.
+  // reads in place as well, and all where the target cannot decode or has no room for what that takes. Drops the device
+  // copy and captured runs.
   void encode();
 
   // Runs on torch's current stream of the target, cold or warm as it is. Outputs are the flattened results, ordered on
@@ -93,6 +94,7 @@ class Session {
   const Program& program() const { return *program_; }
 
  private:
+  class CaptureScope;
   std::vector<c10::IValue> run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs, Stream& stream);
   std::vector<c10::IValue> launch(const CapturedRun& run, const ResidencyLease& lease,
                                   const std::vector<at::Tensor>& inputs, Stream& stream);

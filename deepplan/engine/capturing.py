@@ -48,6 +48,7 @@ class Captures:
         self._graphs: dict[Kind, torch.cuda.CUDAGraph] = {}  # they keep the memory that captured runs work in
         self.refusal: str | None = None
         self.device_bytes = 0
+        self._charges: list[_core.BudgetCharge] = []
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -65,6 +66,7 @@ class Captures:
             return
         with _lock, precision(self._dtype), torch.cuda.device(self._device):
             place = _place(self._device)
+            free_bytes = None
             try:
                 self._rehearse(place)
                 free_bytes = _core.memory_info(self._device)[0]
@@ -72,17 +74,21 @@ class Captures:
                     graph = place.record(functools.partial(self._session.capture, kind.cold, kind.timed))
                     self._session.adopt(graph.raw_cuda_graph(), kind.cold, kind.timed)
                     self._graphs[kind] = graph
-                self._charge(free_bytes - _core.memory_info(self._device)[0])
             except (RuntimeError, DeepPlanError) as error:
                 self.refusal = (str(error).splitlines() or [type(error).__name__])[0]
+            if free_bytes is not None:
+                self._charge(free_bytes - _core.memory_info(self._device)[0])
             self._session.evict()
             torch.cuda.synchronize()
 
     def forget(self) -> None:
-        """Lets go of everything; the runtime must have dropped its part. What was refused may be tried again."""
+        """Lets go of everything, once it has run; none of it must be launched again. What was refused may be tried again."""
+        if self._graphs:
+            torch.cuda.synchronize(self._device)
         self._graphs.clear()
         self.refusal = None
-        self._charge(-self.device_bytes)
+        self._charges.clear()
+        self.device_bytes = 0
 
     def _rehearse(self, place: _Place) -> None:
         generator = torch.cuda.default_generators[place.stream.device_index]
@@ -98,10 +104,10 @@ class Captures:
         if generator.get_offset() != before:
             raise DeepPlanError("it draws random numbers, which a graph would repeat")
 
-    def _charge(self, more_bytes: int) -> None:
-        more_bytes = max(more_bytes, -self.device_bytes)
-        self.device_bytes += more_bytes
-        machine.target(self._device).charge(more_bytes)
+    def _charge(self, taken_bytes: int) -> None:
+        taken_bytes = max(0, taken_bytes)  # others may have given memory back meanwhile
+        self.device_bytes += taken_bytes
+        self._charges.append(machine.target(self._device).charge(taken_bytes))
 
 
 class _Place:

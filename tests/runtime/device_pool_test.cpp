@@ -200,11 +200,12 @@ TEST_P(DevicePoolTest, HoldsNoLongerThanAsked) {
 
 TEST_P(DevicePoolTest, CountsWhatOthersTakeOfTheBudget) {
   DevicePool pool(open(), 4 * kMiB);
-  pool.charge(3 * kMiB);
+  std::shared_ptr<const void> charge = pool.charge(3 * kMiB);
   EXPECT_EQ(pool.stats().charged_bytes, 3 * kMiB);
   EXPECT_THROW(pool.allocate(2 * kMiB), OutOfMemory);
   EXPECT_NO_THROW(pool.allocate(kMiB));
-  pool.charge(-static_cast<std::ptrdiff_t>(3 * kMiB));
+  charge.reset();
+  EXPECT_EQ(pool.stats().charged_bytes, 0);
   EXPECT_NO_THROW(pool.allocate(4 * kMiB));
 }
 
