@@ -12,6 +12,17 @@ namespace py = pybind11;
 namespace deepplan {
 namespace {
 
+// The right to use a target's streams alone, as a context manager.
+class TargetTurn {
+ public:
+  explicit TargetTurn(std::shared_ptr<Target> target) : target_(std::move(target)) {}
+  void enter() { target_->mutex.lock(); }
+  void exit() { target_->mutex.unlock(); }
+
+ private:
+  std::shared_ptr<Target> target_;
+};
+
 // Counts against a budget as long as Python keeps it.
 struct BudgetCharge {
   std::shared_ptr<const void> held;
@@ -87,6 +98,9 @@ void bind_devices(py::module_& module) {
   bind_arena(module);
 
   py::class_<BudgetCharge>(module, "BudgetCharge");
+  py::class_<TargetTurn>(module, "TargetTurn")
+      .def("__enter__", &TargetTurn::enter, py::call_guard<py::gil_scoped_release>())
+      .def("__exit__", [](TargetTurn& turn, const py::args&) { turn.exit(); });
   py::class_<Target, std::shared_ptr<Target>>(module, "Target")
       .def(py::init([](const std::string& name, std::size_t budget_bytes) {
              return std::make_shared<Target>(parse_device_id(name), budget_bytes);
@@ -95,6 +109,7 @@ void bind_devices(py::module_& module) {
       .def("set_budget", [](Target& target, std::size_t bytes) { target.pool.set_budget(bytes); })
       .def(
           "trim", [](Target& target) { target.pool.trim(); }, py::call_guard<py::gil_scoped_release>())
+      .def("turn", [](std::shared_ptr<Target> target) { return TargetTurn(std::move(target)); })
       .def(
           "charge", [](Target& target, std::size_t bytes) { return BudgetCharge{target.pool.charge(bytes)}; },
           py::arg("bytes"))

@@ -21,6 +21,14 @@ ExecutionPlan to_plan(const std::vector<bool>& loads, std::vector<int> groups, s
   return plan;
 }
 
+// A session waits for the target when it goes, and for whoever captures there, who may be waiting for the GIL.
+struct DeleteWithoutGil {
+  void operator()(Session* session) const {
+    const py::gil_scoped_release released;
+    delete session;
+  }
+};
+
 // Results are tensors, and in a few models numbers computed from sizes.
 py::object to_python(const c10::IValue& value) {
   if (value.isTensor()) return py::cast(value.toTensor());
@@ -51,11 +59,11 @@ void bind_session(py::module_& module) {
       .def_readonly("groups", &RunTimes::groups);
 
   using NoGil = py::call_guard<py::gil_scoped_release>;
-  py::class_<Session>(module, "Session")
+  py::class_<Session, std::unique_ptr<Session, DeleteWithoutGil>>(module, "Session")
       .def(py::init([](std::string name, std::shared_ptr<Program> program, std::shared_ptr<SharedLinks> links,
                        ExecutionPlan plan, bool promote) {
-             return std::make_unique<Session>(std::move(name), std::move(program), std::move(links), process_arena(),
-                                              std::move(plan), promote);
+             return std::unique_ptr<Session, DeleteWithoutGil>(new Session(
+                 std::move(name), std::move(program), std::move(links), process_arena(), std::move(plan), promote));
            }),
            py::arg("name"), py::arg("program"), py::arg("links"), py::arg("plan"), py::arg("promote") = true, NoGil())
       .def("storage_bytes", &Session::storage_bytes, py::arg("storage"))
@@ -94,6 +102,7 @@ void bind_session(py::module_& module) {
       .def_property_readonly("is_resident", py::cpp_function(&Session::is_resident, NoGil()))
       .def_property_readonly("loaded_bytes", [](const Session& session) { return session.layout().loaded_bytes; })
       .def_property_readonly("resident_bytes", [](const Session& session) { return session.layout().resident_bytes; })
+      .def_property_readonly("is_coded", [](const Session& session) { return session.host().is_coded(); })
       .def_property_readonly("crossing_bytes", [](const Session& session) { return session.host().crossing_bytes(); })
       .def_property_readonly("host_bytes", [](const Session& session) { return session.host().size_bytes(); });
 }

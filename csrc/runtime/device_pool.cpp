@@ -153,7 +153,7 @@ DevicePool::DevicePool(std::shared_ptr<Device> device, std::size_t budget_bytes,
   state_->segment_bytes = segment_bytes;
 }
 
-DeviceBlock DevicePool::allocate(std::size_t bytes) {
+DeviceBlock DevicePool::allocate(std::size_t bytes, bool even_held) {
   const std::lock_guard lock(state_->mutex);
   for (Segment& segment : state_->segments) segment.forget_finished_uses();
   // Ranges are whole units, so a segment must be, too.
@@ -162,9 +162,9 @@ DeviceBlock DevicePool::allocate(std::size_t bytes) {
   const std::size_t needed = (std::max<std::size_t>(bytes, 1) + unit - 1) / unit * unit;
   Segment* segment = best_segment(state_->segments, bytes);
   if (segment == nullptr) segment = state_->add_segment(needed);
-  for (const bool even_held : {false, true}) {
-    if (segment != nullptr) break;
-    state_->trim(even_held);
+  for (const bool held : {false, true}) {
+    if (segment != nullptr || (held && !even_held)) break;
+    state_->trim(held);
     segment = state_->add_segment(needed);
   }
   if (segment == nullptr) state_->refuse(bytes);

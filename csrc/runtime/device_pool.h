@@ -54,9 +54,10 @@ class DevicePool {
                       std::size_t segment_bytes = std::size_t{2} << 20);
 
   // 512-byte aligned, from a segment that has room; a new segment only when none has. When a new one would break the
-  // budget or the device has no room, empty segments are returned to the device first. OutOfMemory with asked, used,
+  // budget or the device has no room, empty segments are returned to the device first, held ones last and only if
+  // `even_held`. OutOfMemory with asked, used,
   // reserved, budget and what the device has free. Never waits for work unless it returns segments.
-  DeviceBlock allocate(std::size_t bytes);
+  DeviceBlock allocate(std::size_t bytes, bool even_held = true);
   // The same at this very address, for work that was captured with it; nothing unless all of the range is free. Makes
   // no segment.
   std::optional<DeviceBlock> allocate_at(const char* address, std::size_t bytes);

@@ -1,5 +1,6 @@
 #include "runtime/links.h"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
@@ -145,7 +146,9 @@ void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t
   turn.used = true;
 }
 
-std::size_t Links::coded_piece_bytes(int link) const { return link == 0 ? kOwnCodedPieceBytes : options_.slot_bytes; }
+std::size_t Links::coded_piece_bytes(int link) const {
+  return link == 0 ? kOwnCodedPieceBytes : std::min(options_.slot_bytes, kMostPieceBytes);
+}
 
 void Links::prepare_decoding(int link) {
   Link& way = *links_.at(static_cast<std::size_t>(link));

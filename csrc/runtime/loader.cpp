@@ -149,11 +149,15 @@ void Loader::join(Stream& stream) {
   }
 }
 
-std::shared_ptr<Event> Loader::promote(char* device_base, std::shared_ptr<Event> cold_start) {
+std::shared_ptr<Event> Loader::promote(char* device_base, std::shared_ptr<Event> cold_start,
+                                       std::span<const std::shared_ptr<Event>> after) {
   const WeightLayout& layout = weights_->layout();
   if (layout.resident_bytes == layout.loaded_bytes) return cold_start;
   Stream& stream = links_->idle_stream();
   stream.wait(*cold_start);
+  for (const auto& event : after) {
+    if (event) stream.wait(*event);
+  }
   // In pieces, so that a cold start's copies get between them.
   for (std::size_t begin = layout.loaded_bytes; begin < layout.resident_bytes; begin += kPromotedPieceBytes) {
     const std::size_t bytes = std::min(kPromotedPieceBytes, layout.resident_bytes - begin);

@@ -52,7 +52,9 @@ class Loader {
 
   // Brings what the layout promotes to where `device_base` is the layout's begin, behind `cold_start`, the event behind
   // a cold start's last work there. Returns the event behind the copies, or `cold_start` if there is nothing to bring.
-  std::shared_ptr<Event> promote(char* device_base, std::shared_ptr<Event> cold_start);
+  // `after` as in begin(): nothing is written before the memory's last uses either, though the cold start had no group.
+  std::shared_ptr<Event> promote(char* device_base, std::shared_ptr<Event> cold_start,
+                                 std::span<const std::shared_ptr<Event>> after = {});
 
   // Issues everything left. Does not wait for it.
   void finish() { issue(piece_count()); }

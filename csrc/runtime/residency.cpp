@@ -1,5 +1,6 @@
 #include "runtime/residency.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -62,6 +63,7 @@ struct ResidencyState {
 
   // The range at `home`, cleared of models that may go; nothing where one of them has to stay.
   std::optional<DeviceBlock> make_room_at(const char* home, std::size_t bytes) {
+    if (pool.hold(home) == nullptr) return std::nullopt;  // that memory went back to the device
     std::vector<Position> in_the_way;
     for (auto model = models.begin(); model != models.end(); ++model) {
       const char* const data = model->second.block.data();
@@ -73,22 +75,33 @@ struct ResidencyState {
     return pool.allocate_at(home, bytes);
   }
 
+  // With nothing left to evict: the memory that idle models would have come back to goes, too.
+  DeviceBlock last_resort(const std::string& model, std::size_t bytes) {
+    try {
+      return pool.allocate(bytes);
+    } catch (const OutOfMemory& error) {
+      refuse(model, bytes, error.message());
+    }
+  }
+
   DeviceBlock make_room(const std::string& model, std::size_t bytes) {
     std::size_t staying_bytes = 0;
     for (const auto& [name, entry] : models) {
       if (!entry.evictable()) staying_bytes += entry.bytes;
     }
-    const std::size_t budget = pool.stats().budget_bytes;
-    const std::size_t most = budget > 0 ? budget : pool.device().memory_info().total_bytes;
+    const DevicePoolStats stats = pool.stats();
+    const std::size_t budget = stats.budget_bytes;
+    const std::size_t most =
+        budget > 0 ? budget - std::min(budget, stats.charged_bytes) : pool.device().memory_info().total_bytes;
     if (staying_bytes > most || bytes > most - staying_bytes) {
       refuse(model, bytes, (budget > 0 ? "the budget is " : "the device has ") + format_bytes(most));
     }
     while (true) {
       try {
-        return pool.allocate(bytes);
-      } catch (const OutOfMemory& error) {
+        return pool.allocate(bytes, /*even_held=*/false);
+      } catch (const OutOfMemory&) {
         const auto oldest = least_recently_used();
-        if (!oldest) refuse(model, bytes, error.message());
+        if (!oldest) return last_resort(model, bytes);
         drop(*oldest);
       }
     }

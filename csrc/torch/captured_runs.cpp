@@ -2,6 +2,7 @@
 
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
 
 #include <utility>
 
@@ -12,6 +13,7 @@ namespace deepplan {
 
 const std::vector<at::Tensor>& CapturedRuns::inputs(const Graph& graph, c10::Device target) {
   if (inputs_.empty()) {
+    const c10::InferenceMode ordinary(false);  // they are written to whatever mode a caller is in
     for (const InputSpec& spec : graph.inputs) {
       const auto options = at::TensorOptions().dtype(scalar_type_from_name(spec.dtype)).device(target);
       inputs_.push_back(at::zeros(spec.shape, options));

@@ -59,10 +59,11 @@ class Session {
   // again.
   std::vector<c10::IValue> run(std::vector<at::Tensor> inputs);
 
-  // Captures one kind of run: torch's current stream must be in a capture that the caller began and will end, and the
-  // model resident (InvalidArgument otherwise; c10::Error where an operator cannot be captured). Then `adopt` takes the
-  // cudaGraph_t that the capture made; from then on such runs are launched whole wherever the model lies at the same
-  // address, and issued operator by operator elsewhere.
+  // Captures one kind of run. The caller began a capture on torch's current stream and will end it, holding the
+  // target's mutex all the while: no other work may come to the streams that join it. Nobody else uses this session
+  // meanwhile. The model must be resident (InvalidArgument otherwise; c10::Error where an operator cannot be captured).
+  // Then `adopt` takes the cudaGraph_t that the capture made; from then on such runs are launched whole wherever the
+  // model lies in the same memory, and issued operator by operator elsewhere.
   void capture(RunKind kind);
   void adopt(RunKind kind, void* captured);
   // Makes what a capture needs and must not make itself. After it, a capture of any kind may begin.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,8 @@ class Captures:
                 self._rehearse(place)
                 free_bytes = _core.memory_info(self._device)[0]
                 for kind in missing:
-                    graph = place.record(functools.partial(self._session.capture, kind.cold, kind.timed))
+                    with machine.target(self._device).turn():
+                        graph = place.record(functools.partial(self._session.capture, kind.cold, kind.timed))
                     self._session.adopt(graph.raw_cuda_graph(), kind.cold, kind.timed)
                     self._graphs[kind] = graph
             except (RuntimeError, DeepPlanError) as error:
@@ -82,7 +84,7 @@ class Captures:
             torch.cuda.synchronize()
 
     def forget(self) -> None:
-        """Lets go of everything, once it has run; none of it must be launched again. What was refused may be tried again."""
+        """Lets go of everything, once it has run, never to be launched again; what was refused may be tried again."""
         if self._graphs:
             torch.cuda.synchronize(self._device)
         self._graphs.clear()
@@ -123,7 +125,7 @@ class _Place:
         if not self._graphs:  # torch gives a pool up with its last graph, and refuses its handle then
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph(keep_graph=True)
-        with torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.stream), _no_collection():  # a graph that is destroyed ends every capture
             try:
                 # Other threads may go on using the GPU.
                 graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
@@ -145,6 +147,17 @@ class _Place:
         sound.capture_begin(capture_error_mode="thread_local")
         torch.zeros(1, device=self.stream.device)
         sound.capture_end()
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 _lock = threading.Lock()  # one capture at a time

@@ -63,7 +63,7 @@ class Session:
         self._captures: Captures | None = None  # host devices have nothing that could be launched whole
         if capture and not devices.is_host:
             self._captures = Captures(self._core, source.tensor_inputs(), devices.target, self._precision)
-            self._captures.add(*_kinds_of(plan))
+            self._captures.add(*_kinds_of(self._runtime))
 
     @property
     def plan(self) -> Plan:
@@ -189,7 +189,7 @@ class Session:
             self._plan = plan
             if self._captures is not None:
                 self._captures.forget()
-                self._captures.add(*_kinds_of(plan))
+                self._captures.add(*_kinds_of(self._runtime))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the folder that `deepplan.load` takes without the model's class: graph, weights and plan."""
@@ -279,6 +279,6 @@ class Session:
                 )
 
 
-def _kinds_of(plan: Plan) -> tuple[Kind, ...]:
+def _kinds_of(runtime: _core.Session) -> tuple[Kind, ...]:
     """Which runs are launched whole."""
-    return (WARM,) if any(plan.coded) else (COLD, WARM)
+    return (WARM,) if runtime.is_coded else (COLD, WARM)

@@ -110,6 +110,6 @@ def _run(profile: Profile, choices: Choices, coded: Sequence[bool]) -> _Run:
         layers.append((now, now + duration, stall))
         now += duration
     total_ms = now + profile.call_overhead_ms
-    if any(choices.coded) and profile.operators_ms is not None:
+    if any(coded) and profile.operators_ms is not None:
         total_ms = max(total_ms, profile.operators_ms)
     return _Run(layers, groups, total_ms)

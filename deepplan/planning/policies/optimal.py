@@ -75,7 +75,8 @@ def _best_coded(profile: Profile, plain: _Found) -> _Found:
     total_ms = latency_ms(profile, choices)
     if total_ms >= plain.total_ms * (1.0 - _SAME):
         choices, total_ms = plain.choices, plain.total_ms
-    return _Found(choices, total_ms, min(found.bound_ms, total_ms))
+    # That no coded plan is faster says nothing of plain ones where launching operators is what a coded one waits for.
+    return _Found(choices, total_ms, min(found.bound_ms, plain.bound_ms, total_ms))
 
 
 def _passes(profile: Profile, bounds: SuffixBounds, found: _Found, all_states: int) -> _Found:

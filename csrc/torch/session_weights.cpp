@@ -1,0 +1,117 @@
+// A session's host copy: laid out by the plan, coded, bound to the weights' uses, laid out again for another plan.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "core/error.h"
+#include "torch/session.h"
+#include "torch/value_conversion.h"
+
+namespace deepplan {
+
+WeightLayout Session::lay_out(const ExecutionPlan& plan) const {
+  return deepplan::lay_out(model_weights(program_->graph()), plan,
+                           promote_ ? program_->promotable_storages() : std::vector<bool>());
+}
+
+void Session::bind() {
+  const Device& device = *links_->target->device;
+  std::vector<char*> in_place;  // null where a storage lies coded: nothing reads it there
+  for (std::size_t storage = 0; storage < program_->graph().storage_bytes.size(); ++storage) {
+    char* const host = host_->data(static_cast<int>(storage));
+    // The mapped address differs from the host's only in type where the driver unifies addresses, as it does here.
+    in_place.push_back(host == nullptr ? nullptr
+                                       : const_cast<char*>(static_cast<const char*>(device.in_place_address(host))));
+  }
+  const WeightLayout& layout = host_->layout();
+  cold_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, plan_), layout, in_place);
+  warm_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, layout), layout, in_place);
+  loader_.reset();  // it means the host copy as it was before
+  loader_ = std::make_unique<Loader>(links_->links, *host_, plan_);
+  loader_->set_timed(timed_);
+  has_times_ = false;
+}
+
+at::Tensor Session::storage_bytes(int storage) const {
+  const auto bytes = static_cast<int64_t>(program_->graph().storage_bytes.at(storage));
+  if (char* const plain = host_->data(storage)) {
+    return at::for_blob(plain, {bytes}).options(at::kByte).target_device(at::kCPU).make_tensor();
+  }
+  at::Tensor decoded = at::empty({bytes}, at::kByte);
+  host_->read(storage, static_cast<char*>(decoded.mutable_data_ptr()));
+  return decoded;
+}
+
+void Session::encode() {
+  const std::scoped_lock lock(mutex_);
+  std::vector<std::optional<GroupCoding>> codings;
+  for (std::size_t group = 0; group < plan_.route.size(); ++group)
+    codings.push_back(coding_of(static_cast<int>(group)));
+  if (std::none_of(codings.begin(), codings.end(), [](const auto& coding) { return coding.has_value(); })) return;
+  try {
+    const std::scoped_lock target_lock(links_->target->mutex);  // links are shared
+    for (std::size_t group = 0; group < codings.size(); ++group) {
+      if (codings[group]) links_->links.prepare_decoding(plan_.route[group]);
+    }
+  } catch (const OutOfMemory&) {
+    return;  // a target too full for the buffers gets its weights as they are
+  }
+  leave();
+  host_->code(codings);
+  bind();
+}
+
+std::optional<GroupCoding> Session::coding_of(int group) const {
+  const auto index = static_cast<std::size_t>(group);
+  if (plan_.coded.empty() || !plan_.coded[index] || !links_->target->device->can_decode()) return std::nullopt;
+  const Graph& graph = program_->graph();
+  const std::vector<int> owner = storage_owners(graph);
+  const auto in_group = [&](int weight) {
+    const int layer = owner[graph.weights[weight].storage];
+    return layer >= 0 && plan_.group[layer] == group;
+  };
+  const std::vector<bool> on_device = uses_on_device(*program_, plan_);
+  for (std::size_t use = 0; use < on_device.size(); ++use) {
+    if (!on_device[use] && in_group(program_->uses()[use].weight)) return std::nullopt;
+  }
+  std::map<std::string, std::size_t> bytes;  // by dtype
+  for (std::size_t weight = 0; weight < graph.weights.size(); ++weight) {
+    if (in_group(static_cast<int>(weight))) {
+      bytes[graph.weights[weight].dtype] += graph.storage_bytes[graph.weights[weight].storage];
+    }
+  }
+  std::optional<GroupCoding> coding;
+  std::size_t most = 0;
+  for (const auto& [dtype, count] : bytes) {
+    const std::optional<WeightFormat> format = weight_format_from_name(dtype);
+    if (!format || count < most) continue;
+    most = count;
+    coding = GroupCoding{*format, links_->links.coded_piece_bytes(plan_.route[index])};
+  }
+  return coding;
+}
+
+void Session::rebind(ExecutionPlan plan) {
+  const std::scoped_lock lock(mutex_);
+  const ModelWeights weights = model_weights(program_->graph());
+  validate(plan, weights, links_->links.count());
+  leave();
+  host_->relayout(lay_out(plan));
+  plan_ = std::move(plan);
+  bind();
+}
+
+// Nothing of the host copy is read any more, and nothing of it is on the target.
+void Session::leave() {
+  background_.reset();
+  const std::scoped_lock target_lock(links_->target->mutex);  // nobody captures on these streams meanwhile
+  links_->target->device->synchronize();
+  if (loader_) loader_->synchronize();
+  captured_.clear();
+  links_->target->residency.evict(name_);
+}
+
+}  // namespace deepplan
