@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from deepplan.errors import MismatchError
+from deepplan.planning.choices import check_choices
 from deepplan.planning.plan import Plan
 from deepplan.planning.profile import LinkProfile, Profile
-from deepplan.planning.simulator import simulate
+from deepplan.planning.simulator import latency_ms, simulate
 
 MB = 1_000_000
 
@@ -170,5 +171,8 @@ def test_a_coded_plan_takes_as_long_as_its_operators_take_to_launch(coded_profil
     for operators_ms, total_ms in ((whole_ms + 5.0, whole_ms + 5.0), (whole_ms / 2, whole_ms)):
         slow = coded_profile(operators_ms=operators_ms)
         assert run_coded(slow, *choices, [True, False, True]).total_ms == total_ms
+    choice = check_choices(coded_profile(), ["load"] * 4, *choices, [False] * 3)
+    slow = coded_profile(operators_ms=whole_ms + 5.0)
+    assert latency_ms(slow, choice, [True, False, True]) == whole_ms + 5.0  # whatever the choices themselves say
     plain_ms = run_coded(coded_profile(), *choices, [False] * 3).total_ms
     assert run_coded(coded_profile(operators_ms=plain_ms + 5.0), *choices, [False] * 3).total_ms == plain_ms

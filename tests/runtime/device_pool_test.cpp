@@ -209,5 +209,13 @@ TEST_P(DevicePoolTest, CountsWhatOthersTakeOfTheBudget) {
   EXPECT_NO_THROW(pool.allocate(4 * kMiB));
 }
 
+TEST_P(DevicePoolTest, GivesHeldMemoryUpOnlyIfAskedTo) {
+  DevicePool pool(open(), 4 * kMiB);
+  const std::shared_ptr<const void> hold = pool.hold(pool.allocate(2 * kMiB).data());
+  EXPECT_THROW(pool.allocate(4 * kMiB, /*even_held=*/false), OutOfMemory);
+  EXPECT_EQ(pool.stats().reserved_bytes, 2 * kMiB);
+  EXPECT_NO_THROW(pool.allocate(4 * kMiB, /*even_held=*/true));
+}
+
 }  // namespace
 }  // namespace deepplan

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 #include <thread>
 
@@ -321,6 +322,25 @@ TEST_P(LoaderTest, ACodedGroupIsReadyWhenItIsDecoded) {
   const std::vector<GroupTimes> times = loader.group_times_ms(*reference);
   EXPECT_GT(times[0].end_ms, times[0].start_ms);
   EXPECT_GT(times[1].end_ms, times[0].end_ms);
+}
+
+TEST_P(LoaderTest, PromotesNothingOverMemoryInUse) {
+  use_slow_links();
+  const auto links = open_links(1);
+  const ModelWeights model{.tensor_bytes = {kMiB}, .layer_tensors = {{0}}};
+  const ExecutionPlan plan{.placement = {Placement::DirectHostAccess}, .group = {-1}, .route = {}};
+  const HostWeights weights(process_arena(), lay_out(model, plan, {true}));
+  const auto memory = links->target().allocate(kMiB), other = links->target().allocate(16 * kMiB);
+  Loader loader(*links, weights, plan);
+  const PinnedBlock source = pinned_pattern(16 * kMiB, 1);
+  const auto user = links->target().create_stream();
+  const std::shared_ptr<Event> used = links->target().create_event(), cold = links->target().create_event();
+  links->target().copy_from_host(other->data(), source.data(), 16 * kMiB, *user);
+  user->record(*used);
+  loader.begin(memory->data(), std::array{used});
+  const std::shared_ptr<Event> promoted = loader.promote(memory->data(), cold, std::array{used});
+  promoted->synchronize();
+  EXPECT_TRUE(used->query());
 }
 
 }  // namespace

@@ -198,5 +198,23 @@ TEST_F(ResidencyTest, AHomeThatIsGoneIsNoHome) {
   EXPECT_NE(residency.acquire("a", 2 * kMiB, home).data(), nullptr);
 }
 
+TEST_F(ResidencyTest, EvictsBeforeItGivesHomesUp) {
+  load("a");
+  const char* const home = residency.acquire("a", 2 * kMiB).data();
+  const std::shared_ptr<const void> hold = pool.hold(home);
+  residency.evict("a");
+  load("b", 6 * kMiB);
+  load("c", 4 * kMiB);  // there is room for it beside the home once "b" is gone
+  EXPECT_FALSE(residency.contains("b"));
+  EXPECT_TRUE(pool.allocate_at(home, 2 * kMiB));
+}
+
+TEST_F(ResidencyTest, CountsWhatIsChargedToTheBudget) {
+  load("a");
+  const std::shared_ptr<const void> charge = pool.charge(4 * kMiB);
+  EXPECT_THROW(residency.acquire("large", 5 * kMiB), OutOfMemory);
+  EXPECT_TRUE(residency.contains("a"));  // it was known beforehand
+}
+
 }  // namespace
 }  // namespace deepplan
