@@ -7,45 +7,12 @@
 #include <thread>
 
 #include "core/error.h"
-#include "core/every_backend.h"
-#include "runtime/random_model.h"
+#include "runtime/loader_fixture.h"
 
 namespace deepplan {
 namespace {
 
-constexpr std::size_t kMiB = std::size_t{1} << 20;
-
-class LoaderTest : public EveryBackend {
- protected:
-  std::unique_ptr<Links> open_links(int count, std::size_t slot_bytes = 32 << 10) {
-    std::vector<std::shared_ptr<Device>> helpers;
-    for (int index = 1; index < count; ++index) helpers.push_back(open(index));
-    return std::make_unique<Links>(open(), helpers, LinksOptions{.slots = 3, .slot_bytes = slot_bytes});
-  }
-
-  // The bytes of one extent as they are right after waiting for an event on another stream; null waits for nothing.
-  static std::vector<char> read_behind(Device& device, Stream& stream, const Event* ready, const char* base,
-                                       const Extent& extent) {
-    const PinnedBlock landing = process_arena().allocate(extent.bytes);
-    if (ready != nullptr) stream.wait(*ready);
-    device.copy_to_host(landing.data(), base + extent.offset, extent.bytes, stream);
-    stream.synchronize();
-    return bytes_of(landing.data(), extent.bytes);
-  }
-};
 INSTANTIATE_TEST_SUITE_P(, LoaderTest, every_backend(), backend_name);
-
-// Two groups of 16 MiB each over one link.
-struct TwoGroups {
-  ModelWeights model{.tensor_bytes = {16 * kMiB, 16 * kMiB}, .layer_tensors = {{0}, {1}}};
-  ExecutionPlan plan{.placement = {Placement::Load, Placement::Load}, .group = {0, 1}, .route = {0, 0}};
-  HostWeights weights{process_arena(), lay_out(model, plan)};
-  TwoGroups() { write_pattern(weights); }
-  std::vector<char> group(std::size_t index) const {
-    const Extent& extent = weights.layout().groups[index];
-    return bytes_of(weights.begin() + extent.offset, extent.bytes);
-  }
-};
 
 TEST_P(LoaderTest, BringsEveryGroupOfRandomPlansOverAnyLinks) {
   use_fast_links();
@@ -212,40 +179,6 @@ TEST_P(LoaderTest, LoadsNothingForAModelReadInPlace) {
   EXPECT_EQ(loader.piece_count(), 0);
 }
 
-TEST_P(LoaderTest, PromotesBehindAColdStart) {
-  use_slow_links();
-  const auto links = open_links(1);
-  const ModelWeights model{.tensor_bytes = {kMiB, 9 * kMiB, 512}, .layer_tensors = {{0}, {1}, {2}}};
-  const ExecutionPlan plan{.placement = {Placement::Load, Placement::DirectHostAccess, Placement::DirectHostAccess},
-                           .group = {0, -1, -1},
-                           .route = {0}};
-  const HostWeights weights(process_arena(), lay_out(model, plan, {false, true, false}));
-  write_pattern(weights);
-  ASSERT_EQ(weights.layout().resident_bytes, 10 * kMiB);
-  Loader loader(*links, weights, plan);
-  const auto memory = links->target().allocate(10 * kMiB);
-  const auto stream = links->target().create_stream();
-  fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
-  loader.begin(memory->data());
-  loader.finish();
-  const std::shared_ptr<Event> cold = links->target().create_event();
-  loader.join(*stream);
-  stream->record(*cold);
-  const std::shared_ptr<Event> promoted = loader.promote(memory->data(), cold);
-  EXPECT_NE(promoted, cold);
-  const Extent all{0, weights.layout().resident_bytes};
-  EXPECT_EQ(read_behind(links->target(), *stream, promoted.get(), memory->data(), all),
-            bytes_of(weights.begin(), all.bytes));
-}
-
-TEST_P(LoaderTest, HasNothingToPromoteWhereAllIsLoaded) {
-  const auto links = open_links(1);
-  const TwoGroups two;
-  Loader loader(*links, two.weights, two.plan);
-  const std::shared_ptr<Event> cold = links->target().create_event();
-  EXPECT_EQ(loader.promote(nullptr, cold), cold);
-}
-
 TEST_P(LoaderTest, JoinsEverythingThatWasIssued) {
   use_slow_links();
   const auto links = open_links(std::min(2, device_count(GetParam())));
@@ -262,85 +195,6 @@ TEST_P(LoaderTest, JoinsEverythingThatWasIssued) {
     const Extent& extent = two.weights.layout().groups[group];
     EXPECT_EQ(read_behind(links->target(), *stream, nullptr, memory->data(), extent), two.group(group));
   }
-}
-
-TEST_P(LoaderTest, DecodesCodedGroupsOfRandomPlansOverAnyLinks) {
-  use_fast_links();
-  if (!open()->can_decode()) GTEST_SKIP() << "built without kernels";
-  std::mt19937 random(19);
-  for (const int link_count : {1, 2, 4}) {
-    if (link_count > device_count(GetParam())) continue;
-    const auto links = open_links(link_count);
-    const auto reader = links->target().create_stream();
-    for (int round = 0; round < 8; ++round) {
-      const ModelWeights model = random_weights(random, 1 + random() % 25, 200000);
-      const ExecutionPlan plan = random_plan(random, model, link_count);
-      HostWeights weights(process_arena(), lay_out(model, plan));
-      round % 3 == 0 ? write_pattern(weights) : write_weights(weights, static_cast<unsigned>(round));
-      const auto plain = read_all(weights);
-      weights.code(random_codings(random, plan.route.size()));
-      Loader loader(*links, weights, plan);
-      const auto memory = links->target().allocate(weights.layout().loaded_bytes);
-      for (int repeat = 0; repeat < 2; ++repeat) {
-        fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
-        loader.begin(memory->data());
-        loader.finish();
-        loader.join(*reader);
-        for (std::size_t tensor = 0; tensor < plain.size(); ++tensor) {
-          const Extent extent{weights.layout().tensor_offset[tensor], plain[tensor].size()};
-          if (extent.offset >= weights.layout().loaded_bytes || extent.bytes == 0) continue;
-          ASSERT_EQ(read_behind(links->target(), *reader, nullptr, memory->data(), extent), plain[tensor]);
-        }
-      }
-    }
-  }
-}
-
-TEST_P(LoaderTest, ACodedGroupIsReadyWhenItIsDecoded) {
-  use_slow_links();
-  if (!open()->can_decode()) GTEST_SKIP() << "built without kernels";
-  const auto links = open_links(1);
-  TwoGroups two;
-  write_weights(two.weights);
-  const auto plain = read_all(two.weights);
-  two.weights.code({GroupCoding{WeightFormat::BFloat16, 3 * kMiB}, GroupCoding{WeightFormat::BFloat16, 5 * kMiB}});
-  EXPECT_LT(two.weights.crossing_bytes(), 24 * kMiB);
-  Loader loader(*links, two.weights, two.plan);
-  loader.set_timed(true);
-  const auto memory = links->target().allocate(32 * kMiB);
-  fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
-  const auto stream = links->target().create_stream();
-  const auto reference = links->target().create_event(EventKind::Timed);
-  stream->record(*reference);
-  loader.begin(memory->data());
-  for (int group = 0; group < 2; ++group) {
-    const Extent& extent = two.weights.layout().groups[static_cast<std::size_t>(group)];
-    EXPECT_EQ(read_behind(links->target(), *stream, &loader.require(group), memory->data(), extent),
-              plain[static_cast<std::size_t>(group)]);
-  }
-  stream->synchronize();
-  const std::vector<GroupTimes> times = loader.group_times_ms(*reference);
-  EXPECT_GT(times[0].end_ms, times[0].start_ms);
-  EXPECT_GT(times[1].end_ms, times[0].end_ms);
-}
-
-TEST_P(LoaderTest, PromotesNothingOverMemoryInUse) {
-  use_slow_links();
-  const auto links = open_links(1);
-  const ModelWeights model{.tensor_bytes = {kMiB}, .layer_tensors = {{0}}};
-  const ExecutionPlan plan{.placement = {Placement::DirectHostAccess}, .group = {-1}, .route = {}};
-  const HostWeights weights(process_arena(), lay_out(model, plan, {true}));
-  const auto memory = links->target().allocate(kMiB), other = links->target().allocate(16 * kMiB);
-  Loader loader(*links, weights, plan);
-  const PinnedBlock source = pinned_pattern(16 * kMiB, 1);
-  const auto user = links->target().create_stream();
-  const std::shared_ptr<Event> used = links->target().create_event(), cold = links->target().create_event();
-  links->target().copy_from_host(other->data(), source.data(), 16 * kMiB, *user);
-  user->record(*used);
-  loader.begin(memory->data(), std::array{used});
-  const std::shared_ptr<Event> promoted = loader.promote(memory->data(), cold, std::array{used});
-  promoted->synchronize();
-  EXPECT_TRUE(used->query());
 }
 
 }  // namespace
