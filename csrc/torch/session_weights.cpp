@@ -18,6 +18,7 @@ WeightLayout Session::lay_out(const ExecutionPlan& plan) const {
 }
 
 void Session::bind() {
+  loader_.reset();  // it means the host copy as it was before: without one, no run begins
   const Device& device = *links_->target->device;
   std::vector<char*> in_place;  // null where a storage lies coded: nothing reads it there
   for (std::size_t storage = 0; storage < program_->graph().storage_bytes.size(); ++storage) {
@@ -29,7 +30,6 @@ void Session::bind() {
   const WeightLayout& layout = host_->layout();
   cold_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, plan_), layout, in_place);
   warm_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, layout), layout, in_place);
-  loader_.reset();  // it means the host copy as it was before
   loader_ = std::make_unique<Loader>(links_->links, *host_, plan_);
   loader_->set_timed(timed_);
   has_times_ = false;
@@ -48,8 +48,9 @@ at::Tensor Session::storage_bytes(int storage) const {
 void Session::encode() {
   const std::scoped_lock lock(mutex_);
   std::vector<std::optional<GroupCoding>> codings;
-  for (std::size_t group = 0; group < plan_.route.size(); ++group)
+  for (std::size_t group = 0; group < plan_.route.size(); ++group) {
     codings.push_back(coding_of(static_cast<int>(group)));
+  }
   if (std::none_of(codings.begin(), codings.end(), [](const auto& coding) { return coding.has_value(); })) return;
   try {
     const std::scoped_lock target_lock(links_->target->mutex);  // links are shared
