@@ -191,7 +191,7 @@ void Session::set_timed(bool timed) {
   const std::scoped_lock lock(mutex_);
   if (timed) make_clock();
   timed_ = timed;
-  loader_->set_timed(timed);
+  if (loader_) loader_->set_timed(timed);
   has_times_ = false;
 }
 
