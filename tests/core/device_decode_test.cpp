@@ -19,7 +19,7 @@ class DeviceDecodeTest : public EveryBackend {
     EveryBackend::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     use_fast_links();
-    if (!open()->can_decode()) GTEST_SKIP() << "this build has no kernels for this device";
+    need_decoding();
   }
 
   // Brings coded weights to the device and decodes them there, without a wait between: what lies there then, and the

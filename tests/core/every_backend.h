@@ -31,12 +31,21 @@ class EveryBackend : public testing::TestWithParam<Backend> {
   // Ends the test (check with IsSkipped or HasFatalFailure) unless there are so many devices.
   void need(int devices) {
     if (device_count(GetParam()) >= devices) return;
-    const char* required = std::getenv("FAIL_WITHOUT_CUDA");
-    if (device_count(GetParam()) == 0 && required != nullptr && std::string_view(required) == "1") {
-      FAIL() << unavailable_reason(GetParam());
-    }
+    if (device_count(GetParam()) == 0 && must_not_skip()) FAIL() << unavailable_reason(GetParam());
     GTEST_SKIP() << "needs " << devices << " " << to_string(GetParam()) << " devices; "
                  << unavailable_reason(GetParam());
+  }
+
+  // The same unless the device decodes weights, which a build without nvcc leaves out.
+  void need_decoding() {
+    if (open()->can_decode()) return;
+    if (must_not_skip()) FAIL() << "built without the kernels that decode weights";
+    GTEST_SKIP() << "built without the kernels that decode weights";
+  }
+
+  static bool must_not_skip() {
+    const char* required = std::getenv("FAIL_WITHOUT_CUDA");
+    return required != nullptr && std::string_view(required) == "1";
   }
 
   std::shared_ptr<Device> open(int index = 0) const { return open_device({GetParam(), index}); }

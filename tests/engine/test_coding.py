@@ -113,15 +113,16 @@ def test_the_rate_of_decoding_is_measured(wide: Wide) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_coded_weights_give_the_module_s_answer(backend: str, dtype: torch.dtype) -> None:
-    if not _core.can_decode(f"{backend}:0"):
-        pytest.skip("built without kernels")
     torch.manual_seed(2)
     wide = Wide(dtype).eval().requires_grad_(False)
     plan = coded_plan(wide)
     assert any(plan.coded)
     with deepplan.load(wide, plan, devices=f"{backend}:0", example_inputs=IDS) as session:
-        assert session.crossing_bytes < 0.95 * plan.loaded_bytes
-        assert session.pinned_bytes < 0.95 * (plan.loaded_bytes + plan.direct_host_access_bytes)
+        if _core.can_decode(f"{backend}:0"):
+            assert session.crossing_bytes < 0.95 * plan.loaded_bytes
+            assert session.pinned_bytes < 0.95 * (plan.loaded_bytes + plan.direct_host_access_bytes)
+        else:  # built without kernels: the weights cross as they are
+            assert session.crossing_bytes >= plan.loaded_bytes and session.launch == "graph"
         where = session.torch_target
         expected = wide.to(where)(IDS.to(where))
         for _ in range(3):
