@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fig05_drawing import draw
-from results_file import ROOT, add_result_arguments, read_results, write_results
+from figure_script import add_figure_arguments, run_figure
+from results_file import write_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,24 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", nargs=1, default=["0"], metavar="DEVICE", help="0 or host:0")
     parser.add_argument("--families", nargs="+", metavar="NAME", help="embedding, norm, linear, convolution (all)")
-    parser.add_argument("--figures", type=Path, default=ROOT / "figures", metavar="DIR")
-    parser.add_argument("--redraw", action="store_true", help="only draw, from the results that are there")
-    add_result_arguments(parser)
+    add_figure_arguments(parser)
     options = parser.parse_args(arguments)
-    path = options.results / "fig05_dha_by_layer.json"
-    if not options.redraw:
-        _measure(options, path)
-    if not path.exists():
-        print(f"there is no {path}; run without --redraw first", file=sys.stderr)
-        return 1
-    results = read_results(path)
-    picture = options.figures / "fig05_dha_by_layer.png"
-    draw(results["rows"], results["provenance"], picture)
-    print(f"drawn: {picture}")
-    return 0
+    return run_figure("fig05_dha_by_layer", options, lambda path: _measure(options, path), draw)
 
 
-def _measure(options: argparse.Namespace, path: Path) -> None:
+def _measure(options: argparse.Namespace, path: Path) -> list[str]:
     from deepplan.engine.devices import resolve_devices
     from fig05_measuring import measure_layer  # brings torch and the compiled core
     from layer_kinds import KINDS
@@ -56,6 +45,7 @@ def _measure(options: argparse.Namespace, path: Path) -> None:
             )
             rows.append(row)
     write_results(path, provenance(devices, options.commit), rows=rows)
+    return []
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fig10_drawing import draw
-from results_file import ROOT, add_result_arguments, read_results
+from figure_script import add_figure_arguments, run_figure
+from results_file import ROOT
 
 MODELS = (
     *("resnet50", "resnet101", "bert_base", "bert_large"),
@@ -30,22 +31,13 @@ def main(arguments: Sequence[str] | None = None, build: Callable[[str], Any] | N
     `build` replaces the zoo: from a name to a module that carries its `zoo_name` and `example_inputs`.
     """
     options = _parser().parse_args(arguments)
-    path = options.results / "fig10.json"
-    failed: list[str] = []
-    if not options.redraw:
+
+    def measure(path: Path) -> list[str]:
         from fig10_measuring import measure_models  # brings torch and the compiled core
 
-        failed = measure_models(options, path, build)
-    if not path.exists():
-        print(f"there is no {path}; run without --redraw first", file=sys.stderr)
-        return 1
-    results = read_results(path)
-    picture = options.figures / "fig10.png"
-    draw(results["rows"], results["provenance"], picture)
-    for name, value in results["summary"].items():
-        print(f"{name}: {value}")
-    print(f"drawn: {picture}")
-    return 1 if failed else 0
+        return measure_models(options, path, build)
+
+    return run_figure("fig10", options, measure, draw)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,9 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--devices", nargs="+", default=["0"], metavar="DEVICE", help="the target first; 0 1 or host:0")
     parser.add_argument("--repeat", type=int, default=50, metavar="N", help="cold starts of each method (default 50)")
     parser.add_argument("--profiles", type=Path, default=ROOT / "deepplan" / "profiles", metavar="DIR")
-    parser.add_argument("--figures", type=Path, default=ROOT / "figures", metavar="DIR")
-    parser.add_argument("--redraw", action="store_true", help="only draw, from the results that are there")
-    add_result_arguments(parser)
+    add_figure_arguments(parser)
     return parser
 
 

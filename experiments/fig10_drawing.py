@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bar_label import label_bar
 from methods import METHODS, method_of
 
 Row = Mapping[str, Any]
@@ -57,16 +58,7 @@ def _bar(axes: Axes, x: float, value: float, low: float, high: float, colour: st
     axes.bar(x, value, BAR * 0.92, color=colour, zorder=2)
     spread = [[max(0.0, value - low)], [max(0.0, high - value)]]
     axes.errorbar(x, value, yerr=spread, color="#333a45", linewidth=0.9, capsize=2.0, zorder=3)
-    axes.annotate(
-        label.format(value),
-        (x, max(value, high)),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=6.5,
-        rotation=90,
-    )
+    label_bar(axes, x, max(value, high), label.format(value))
 
 
 def _plain(axes: Axes) -> None:

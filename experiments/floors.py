@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from fig10 import MODELS
+from figure_script import add_figure_arguments, run_figure
 from floors_drawing import DTYPES, draw
-from results_file import ROOT, add_result_arguments, read_results
+from results_file import ROOT
 
 
 def main(arguments: Sequence[str] | None = None, build: Callable[[str], Any] | None = None) -> int:
@@ -30,22 +31,13 @@ def main(arguments: Sequence[str] | None = None, build: Callable[[str], Any] | N
     wanted = options.links or []
     if not all(1 <= links <= len(options.devices) for links in wanted):
         parser.error(f"--links {' '.join(map(str, wanted))}: there are {len(options.devices)} in --devices")
-    path = options.results / "floors.json"
-    failed: list[str] = []
-    if not options.redraw:
+
+    def measure(path: Path) -> list[str]:
         from floors_measuring import measure_models  # brings torch and the compiled core
 
-        failed = measure_models(options, path, build)
-    if not path.exists():
-        print(f"there is no {path}; run without --redraw first", file=sys.stderr)
-        return 1
-    results = read_results(path)
-    picture = options.figures / "floors.png"
-    draw(results["rows"], results["provenance"], picture)
-    for name, value in results["summary"].items():
-        print(f"{name}: {value}")
-    print(f"drawn: {picture}")
-    return 1 if failed else 0
+        return measure_models(options, path, build)
+
+    return run_figure("floors", options, measure, draw)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,9 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "--profile-budget", type=float, default=5.0, metavar="SECONDS", help="for each kind of profiled run (default 5)"
     )
     parser.add_argument("--profiles", type=Path, default=ROOT / "deepplan" / "profiles", metavar="DIR")
-    parser.add_argument("--figures", type=Path, default=ROOT / "figures", metavar="DIR")
-    parser.add_argument("--redraw", action="store_true", help="only draw, from the results that are there")
-    add_result_arguments(parser)
+    add_figure_arguments(parser)
     return parser
 
 

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from bar_label import label_bar
+
 Row = Mapping[str, Any]
 Series = tuple[str, bool, int]  # method, coded, links
 
@@ -63,16 +65,7 @@ def _bar(axes: Axes, x: float, width: float, row: Row, colour: str) -> None:
     )
     axes.plot([x, x], [ratio, max(ratio, p99)], color="#333a45", linewidth=0.8, zorder=3)
     axes.plot(x, p99, marker="_", color="#333a45", markersize=4, zorder=3)
-    axes.annotate(
-        f"{ratio:.2f}",
-        (x, max(ratio, p99, 1.0)),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=6.5,
-        rotation=90,
-    )
+    label_bar(axes, x, max(ratio, p99, 1.0), f"{ratio:.2f}")
 
 
 def _scale(axes: Axes, models: Sequence[str], ratios: Sequence[float]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,3 +67,20 @@ def floor_row(**fields: Any) -> dict[str, Any]:
 @pytest.fixture
 def make_floor_row() -> Any:
     return floor_row
+
+
+def check_redrawing(name: str, document: dict[str, Any], folder: Path) -> None:
+    """The script draws `document` in a process that then has neither torch nor the compiled core."""
+    (folder / f"{name}.json").write_text(json.dumps(document))
+    code = (
+        f"import sys; sys.path.insert(0, {str(EXPERIMENTS)!r}); import {name}; "
+        f"assert {name}.main(['--redraw', '--results', {str(folder)!r}, '--figures', {str(folder)!r}]) == 0; "
+        "assert not {'torch', 'deepplan._core'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(name="check_redrawing")
+def _check_redrawing() -> Any:
+    return check_redrawing

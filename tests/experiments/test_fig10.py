@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -123,7 +121,7 @@ def test_wrong_outputs_are_refused() -> None:
         list(measure_methods(source, profile, devices, wrong, repeats=1))
 
 
-def test_redrawing_needs_neither_torch_nor_the_compiled_core(tmp_path: Path, make_row) -> None:
+def test_redrawing_needs_neither_torch_nor_the_compiled_core(tmp_path: Path, make_row, check_redrawing) -> None:
     from methods import METHODS
     from summary import summarise
 
@@ -133,15 +131,7 @@ def test_redrawing_needs_neither_torch_nor_the_compiled_core(tmp_path: Path, mak
         for index, method in enumerate(METHODS)
     ]
     document = {"provenance": {"machine": "h200x4", "torch": "2.11"}, "summary": summarise(rows), "rows": rows}
-    (tmp_path / "fig10.json").write_text(json.dumps(document))
-    experiments = Path(__file__).resolve().parents[2] / "experiments"
-    code = (
-        f"import sys; sys.path.insert(0, {str(experiments)!r}); import fig10; "
-        f"assert fig10.main(['--redraw', '--results', {str(tmp_path)!r}, '--figures', {str(tmp_path)!r}]) == 0; "
-        "assert not {'torch', 'deepplan._core'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert (tmp_path / "fig10.png").read_bytes().startswith(b"\x89PNG")
+    check_redrawing("fig10", document, tmp_path)
 
 
 def test_redrawing_without_results_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

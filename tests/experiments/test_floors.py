@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,7 +171,7 @@ def test_links_that_are_not_there_are_refused(tmp_path: Path, links: str, capsys
     assert f"--links {links}" in capsys.readouterr().err
 
 
-def test_redrawing_needs_neither_torch_nor_the_compiled_core(tmp_path: Path, make_floor_row) -> None:
+def test_redrawing_needs_neither_torch_nor_the_compiled_core(tmp_path: Path, make_floor_row, check_redrawing) -> None:
     from floors_summary import summarise
 
     rows = [
@@ -184,15 +182,7 @@ def test_redrawing_needs_neither_torch_nor_the_compiled_core(tmp_path: Path, mak
         for index, method in enumerate(METHODS)
     ]
     document = {"provenance": {"machine": "h100x4", "torch": "2.11"}, "summary": summarise(rows), "rows": rows}
-    (tmp_path / "floors.json").write_text(json.dumps(document))
-    experiments = Path(__file__).resolve().parents[2] / "experiments"
-    code = (
-        f"import sys; sys.path.insert(0, {str(experiments)!r}); import floors; "
-        f"assert floors.main(['--redraw', '--results', {str(tmp_path)!r}, '--figures', {str(tmp_path)!r}]) == 0; "
-        "assert not {'torch', 'deepplan._core'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert (tmp_path / "floors.png").read_bytes().startswith(b"\x89PNG")
+    check_redrawing("floors", document, tmp_path)
 
 
 def test_redrawing_without_results_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
