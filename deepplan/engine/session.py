@@ -95,8 +95,8 @@ class Session:
     def launch(self) -> str:
         """How cold calls reach the GPU: "graph", one launch for all of a call's copies and kernels, or "operators".
 
-        Plans with coded groups are launched operator by operator when cold: inside one graph, CUDA runs decoding,
-        copies and kernels one after another that could overlap. So is an evicted model that has to lie elsewhere than
+        Plans with coded groups are launched operator by operator when cold: inside one graph, decoding
+        was measured to overlap badly with copies and kernels. So is an evicted model that has to lie elsewhere than
         when it was captured. Warm calls are one launch wherever they could be captured.
         """
         return "graph" if self._captures is not None and COLD in self._captures.kinds else "operators"
