@@ -101,11 +101,10 @@ def load(
     `devices` binds the plan's links to these devices (default: those it was made for). `release` frees each parameter
     of the module as it is copied. With `promote`, layers that the plan leaves in host memory follow onto the GPU after
     a cold start, but for lookup tables, so that warm calls find them there. `launch="graph"` captures cold and warm
-    calls once, now, so that each is a single launch (for this the model is run a few times and then evicted; with
-    coded groups, warm calls only). `"operators"` does not; nor are models captured that cannot be
-    (`Session.launch_refusal` says why), nor host devices. An exported folder brings its own plan.
-    `example_inputs` are needed where `plan`
-    comes from a file and the module does not know its inputs.
+    calls once, now: a warm one is a single launch, a cold one a launch for each group that it waits for. For this the
+    model is run a few times and then evicted. `"operators"` does not; nor are models captured that cannot be
+    (`Session.launch_refusal` says why), nor host devices. An exported folder brings its own plan. `example_inputs` are
+    needed where `plan` comes from a file and the module does not know its inputs.
     Raises MismatchError for a plan that was made for another model, torch or machine, and DeepPlanError otherwise.
     """
     from deepplan.engine.session import Session

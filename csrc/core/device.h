@@ -33,6 +33,9 @@ class Stream {
   // Work given after this starts only when the point last recorded in `event` was reached. The event may belong to
   // another device of the same backend. No-op when it was never recorded: record first, then wait.
   virtual void wait(const Event& event) = 0;
+  // While this stream is being captured: what follows becomes the next part of the graph (LaunchGraph). A no-op
+  // otherwise. `mark` is any event that lives until the graph is instantiated, and stays as it is.
+  virtual void cut(const Event& mark) = 0;
   // Puts `event`, which must belong to this stream's device, behind all work given so far. While the stream is being
   // captured, a timed event becomes part of the graph and carries the time of each launch.
   virtual void record(Event& event) = 0;
@@ -52,13 +55,15 @@ class DeviceMemory {
   virtual DeviceId device() const = 0;
 };
 
-// Work of one or more devices that was captured once and is launched whole, by one call. Launches of one graph must not
-// overlap: order them on one stream, or with events.
+// Work that was captured once, and is launched by one call for each part that Stream::cut() made of it: in between the
+// caller may have a stream wait for what no graph can wait for. Launches of one graph must not overlap, and its parts
+// follow each other: order them on one stream, or with events.
 class LaunchGraph {
  public:
   virtual ~LaunchGraph() = default;
-  // Starts when the work given to `stream` before is done; work given to it afterwards waits for all of the graph.
-  virtual void launch(Stream& stream) = 0;
+  virtual int part_count() const = 0;
+  // Starts when the work given to `stream` before is done; work given to it afterwards waits for all of the part.
+  virtual void launch(int part, Stream& stream) = 0;
 };
 
 struct MemoryInfo {

@@ -35,6 +35,7 @@ class HostStream : public Stream {
   explicit HostStream(DeviceId device) : device_(device) {}
   DeviceId device() const final { return device_; }
   void* native() const final { return nullptr; }
+  void cut(const Event&) final {}
   virtual void push(HostQueue::Work work) = 0;
 
  protected:

@@ -10,17 +10,10 @@
 
 namespace deepplan {
 
-// The way of one piece through a buffer.
-struct Links::Turn {
-  std::unique_ptr<Event> loaded;  // bytes are in it; of the device that brings them
-  std::unique_ptr<Event> freed;   // and forwarded or decoded
-  bool used = false;              // `freed` was recorded
-};
-
 struct Links::Slot {
   std::unique_ptr<DeviceMemory> memory;
-  Turn sent;
-  Turn captured;
+  std::unique_ptr<Event> loaded;  // bytes are in it; of the device that brings them
+  std::unique_ptr<Event> freed;   // and forwarded or decoded
 };
 
 struct Links::Ring {
@@ -35,8 +28,7 @@ struct Links::Ring {
 
   // `loading` brings the bytes, `freeing` takes them on.
   void add(std::unique_ptr<DeviceMemory> memory, Device& loading, Device& freeing) {
-    const auto turn = [&] { return Turn{loading.create_event(), freeing.create_event(), false}; };
-    slots.push_back({std::move(memory), turn(), turn()});
+    slots.push_back({std::move(memory), loading.create_event(), freeing.create_event()});
   }
 };
 
@@ -115,15 +107,6 @@ Stream& Links::write_stream(int link) const {
   return way.hop ? *way.hop : *way.load;
 }
 
-void Links::begin_capture() {
-  capturing_ = true;
-  for (const auto& link : links_) {
-    for (Ring* ring : {&link->staging, &link->coded}) {
-      for (Slot& slot : ring->slots) slot.captured.used = false;
-    }
-  }
-}
-
 void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t bytes) {
   Link& way = *links_.at(static_cast<std::size_t>(link));
   if (!way.hop) {
@@ -136,14 +119,12 @@ void Links::send(int link, char* target_dst, const char* pinned_src, std::size_t
   }
   if (bytes == 0) return;
   Slot& slot = way.staging.take();
-  Turn& turn = capturing_ ? slot.captured : slot.sent;
-  if (turn.used) way.load->wait(*turn.freed);
+  way.load->wait(*slot.freed);
   way.device->copy_from_host(slot.memory->data(), pinned_src, bytes, *way.load);
-  way.load->record(*turn.loaded);
-  way.hop->wait(*turn.loaded);
+  way.load->record(*slot.loaded);
+  way.hop->wait(*slot.loaded);
   way.device->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.hop);
-  way.hop->record(*turn.freed);
-  turn.used = true;
+  way.hop->record(*slot.freed);
 }
 
 std::size_t Links::coded_piece_bytes(int link) const {
@@ -168,18 +149,16 @@ void Links::send_coded(int link, char* target_dst, std::size_t bytes, const char
   Link& way = *links_.at(static_cast<std::size_t>(link));
   Slot& slot = way.coded.take();
   Stream& arrival = write_stream(link);
-  Turn& turn = capturing_ ? slot.captured : slot.sent;
-  if (turn.used) arrival.wait(*turn.freed);
+  arrival.wait(*slot.freed);
   send(link, slot.memory->data(), pinned_src, coding ? coding->coded_bytes : bytes);
-  arrival.record(*turn.loaded);
-  way.decode->wait(*turn.loaded);
+  arrival.record(*slot.loaded);
+  way.decode->wait(*slot.loaded);
   if (coding) {
     target_->decode(target_dst, slot.memory->data(), *coding, *way.decode);
   } else {
     target_->copy_to_peer(*target_, target_dst, slot.memory->data(), bytes, *way.decode);
   }
-  way.decode->record(*turn.freed);
-  turn.used = true;
+  way.decode->record(*slot.freed);
 }
 
 }  // namespace deepplan

@@ -44,12 +44,6 @@ class Links {
   // Link 0's stream for copies that nobody waits for yet.
   Stream& idle_stream() const { return *idle_; }
 
-  // Captured work cannot wait for other work, nor the reverse: in between, what is sent waits only for what was sent
-  // since begin_capture. Whoever launches it keeps it apart from what is sent otherwise, since they share staging
-  // buffers.
-  void begin_capture();
-  void end_capture() { capturing_ = false; }
-
   // The largest coded piece, in plain bytes, that a link takes.
   std::size_t coded_piece_bytes(int link) const;
   // Makes the ring and the stream for coded pieces, unless they are there. OutOfMemory when the ring does not fit.
@@ -66,7 +60,6 @@ class Links {
   void send(int link, char* target_dst, const char* pinned_src, std::size_t bytes);
 
  private:
-  struct Turn;
   struct Slot;
   struct Ring;
   struct Link;
@@ -74,7 +67,6 @@ class Links {
   LinksOptions options_;
   std::vector<std::unique_ptr<Link>> links_;
   std::unique_ptr<Stream> idle_;
-  bool capturing_ = false;
 };
 
 }  // namespace deepplan

@@ -1,6 +1,7 @@
 #include "runtime/loader.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 
 #include "core/error.h"
@@ -13,10 +14,7 @@ constexpr std::size_t kPromotedPieceBytes = std::size_t{4} << 20;
 }  // namespace
 
 Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& plan)
-    : links_(&links),
-      weights_(&weights),
-      used_(static_cast<std::size_t>(links.count())),
-      decodes_(static_cast<std::size_t>(links.count())) {
+    : links_(&links), weights_(&weights) {
   const std::vector<Extent>& extents = weights.layout().groups;
   if (plan.route.size() != extents.size()) {
     throw InvalidArgument("a plan of " + std::to_string(plan.route.size()) + " groups for weights laid out in " +
@@ -32,18 +30,11 @@ Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& pl
     Group& added = groups_.emplace_back();
     added.link = link;
     added.coded = !weights.coded_pieces(static_cast<int>(group)).empty();
-    used_[static_cast<std::size_t>(link)] = true;
-    if (added.coded) {
-      links.prepare_decoding(link);
-      decodes_[static_cast<std::size_t>(link)] = true;
-    }
+    if (added.coded) links.prepare_decoding(link);
     added.ready = (added.coded ? links.target() : links.device(link)).create_event();
     pieces.push_back(pieces_of(static_cast<int>(group)));
   }
   pieces_ = order_pieces(pieces, plan.route, links.count());
-  for (int link = 0; link < links.count(); ++link) {
-    for (Stream* stream : streams_of(link)) add_join(*stream);
-  }
 }
 
 std::vector<Piece> Loader::pieces_of(int group) const {
@@ -80,15 +71,6 @@ Stream& Loader::last_stream(const Group& group) const {
   return group.coded ? links_->decode_stream(group.link) : links_->write_stream(group.link);
 }
 
-std::vector<Stream*> Loader::streams_of(int link) const {
-  const auto index = static_cast<std::size_t>(link);
-  if (!used_[index]) return {};
-  std::vector<Stream*> streams = {&links_->load_stream(link)};
-  if (link > 0) streams.push_back(&links_->write_stream(link));
-  if (decodes_[index]) streams.push_back(&links_->decode_stream(link));
-  return streams;
-}
-
 Loader::~Loader() {
   try {
     synchronize();
@@ -105,12 +87,14 @@ void Loader::begin(char* device_base, std::span<const std::shared_ptr<Event>> af
   begun_ = true;
   timing_ = timed_;
   next_ = 0;
-  for (Group& group : groups_) group.issued = false;
-  for (int link = 0; link < links_->count(); ++link) {
-    for (Stream* stream : streams_of(link)) {
-      for (const auto& event : after) {
-        if (event) stream->wait(*event);
-      }
+  std::set<Stream*> writing;
+  for (Group& group : groups_) {
+    group.issued = false;
+    writing.insert(&last_stream(group));
+  }
+  for (Stream* stream : writing) {
+    for (const auto& event : after) {
+      if (event) stream->wait(*event);
     }
   }
   if (timing_) make_timed_events();
@@ -131,22 +115,6 @@ const Event& Loader::require(int group) {
   const Group& wanted = groups_[static_cast<std::size_t>(group)];
   while (!wanted.issued) issue(1);
   return *wanted.ready;
-}
-
-void Loader::add_join(Stream& stream) { joins_.push_back({&stream, open_device(stream.device())->create_event()}); }
-
-void Loader::join(Stream& stream) {
-  for (const Join& join : joins_) {
-    join.stream->record(*join.reached);
-    stream.wait(*join.reached);
-  }
-  if (!timing_) return;
-  for (const auto& clock : clock_streams_) {
-    if (clock == nullptr) continue;
-    const auto reached = links_->target().create_event();
-    clock->record(*reached);
-    stream.wait(*reached);
-  }
 }
 
 std::shared_ptr<Event> Loader::promote(char* device_base, std::shared_ptr<Event> cold_start,
@@ -170,10 +138,7 @@ std::shared_ptr<Event> Loader::promote(char* device_base, std::shared_ptr<Event>
 }
 
 void Loader::synchronize() {
-  for (int link = 0; link < links_->count(); ++link) {
-    links_->write_stream(link).synchronize();
-    if (decodes_[static_cast<std::size_t>(link)]) links_->decode_stream(link).synchronize();
-  }
+  for (const Group& group : groups_) last_stream(group).synchronize();
   links_->idle_stream().synchronize();
 }
 
@@ -202,20 +167,13 @@ void Loader::issue_piece(const Piece& piece) {
 
 void Loader::set_timed(bool timed) { timed_ = timed; }
 
-void Loader::launched(bool timed) {
-  begun_ = true;
-  timing_ = timed;
-  next_ = pieces_.size();
-}
-
 void Loader::make_timed_events() {
   if (!clock_streams_.empty()) return;
   Device& target = links_->target();
   clock_streams_.resize(static_cast<std::size_t>(links_->count()));
-  for (std::size_t link = 0; link < clock_streams_.size(); ++link) {
-    if (used_[link] && (link > 0 || decodes_[link])) clock_streams_[link] = target.create_stream();
-  }
   for (Group& group : groups_) {
+    auto& clock = clock_streams_[static_cast<std::size_t>(group.link)];
+    if (clock == nullptr && (group.link > 0 || group.coded)) clock = target.create_stream();
     group.departed = links_->device(group.link).create_event();
     group.start = target.create_event(EventKind::Timed);
     group.end = target.create_event(EventKind::Timed);

@@ -33,9 +33,9 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  // Starts a cold start into [device_base, device_base + loaded_bytes) of the target. No copy starts before the points
-  // recorded in `after` (the last uses of that memory) are reached; null entries are skipped. Issues no copy. What an
-  // earlier cold start had not issued yet is dropped.
+  // Starts a cold start into [device_base, device_base + loaded_bytes) of the target. No byte is written there before
+  // the points recorded in `after` (the last uses of that memory) are reached; null entries are skipped. Issues no
+  // copy. What an earlier cold start had not issued yet is dropped.
   void begin(char* device_base, std::span<const std::shared_ptr<Event>> after = {});
 
   // Issues the next `pieces` copies, in an order that keeps every link fed and the groups of each link in order.
@@ -46,9 +46,6 @@ class Loader {
   // that is reached when the group is in the target's memory. Valid until the next begin. InvalidArgument before the
   // first begin or for a group that is not there.
   const Event& require(int group);
-
-  // Makes `stream`, which belongs to the target, wait for everything issued so far.
-  void join(Stream& stream);
 
   // Brings what the layout promotes to where `device_base` is the layout's begin, behind `cold_start`, the event behind
   // a cold start's last work there. Returns the event behind the copies, or `cold_start` if there is nothing to bring.
@@ -67,8 +64,6 @@ class Loader {
 
   // Whether the cold starts begun after this record when each group travels. Costs two events a group.
   void set_timed(bool timed);
-  // A cold start that was captured, timed or not, was launched: its groups' times are those of the launch.
-  void launched(bool timed);
   // When each group of the last cold start began and had arrived; `reference` is a timed event of the target, recorded.
   // Everything must have been issued (InvalidArgument otherwise); waits for it to arrive.
   std::vector<GroupTimes> group_times_ms(const Event& reference) const;
@@ -83,17 +78,9 @@ class Loader {
     std::unique_ptr<Event> start;     // on the target, like `end`
     std::unique_ptr<Event> end;
   };
-  // Another stream, and an event to wait for all it was given.
-  struct Join {
-    Stream* stream = nullptr;
-    std::unique_ptr<Event> reached;
-  };
   std::vector<Piece> pieces_of(int group) const;
   // The stream on which a group becomes ready.
   Stream& last_stream(const Group& group) const;
-  // Every stream of a link in use that touches the target's memory or a staging buffer.
-  std::vector<Stream*> streams_of(int link) const;
-  void add_join(Stream& stream);
   void issue_piece(const Piece& piece);
   void make_timed_events();
   // The target's stream that sees a link's groups come and go.
@@ -103,9 +90,6 @@ class Loader {
   const HostWeights* weights_;
   std::vector<Piece> pieces_;  // in the order of issue
   std::vector<Group> groups_;
-  std::vector<bool> used_;     // one a link: whether a group travels over it
-  std::vector<bool> decodes_;  // and one that is coded
-  std::vector<Join> joins_;
   std::vector<std::unique_ptr<Stream>> clock_streams_;  // one a link, on the target; only when timed, null where the
                                                         // load stream itself sees all
   char* device_base_ = nullptr;

@@ -1,4 +1,4 @@
-// Runs of one session that were captured, to be launched whole: one call instead of one for each operator and copy.
+// Runs of one session whose kernels were captured: one call for all of them up to the next wait, instead of one each.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,8 +15,8 @@
 
 namespace deepplan {
 
-// What is captured for itself. A cold run holds its copies, a warm one reads everything on the device that may be
-// there.
+// What is captured for itself. A cold run is cut where it waits for weights, and reads in place what its plan says; a
+// warm one reads everything on the device that may be there.
 struct RunKind {
   bool cold = false;
   bool timed = false;
@@ -25,6 +25,7 @@ struct RunKind {
 
 struct CapturedRun {
   std::unique_ptr<LaunchGraph> graph;    // null until the capture was adopted
+  std::vector<int> waits;                // for each part of the graph but the first, the group that it waits for
   std::vector<c10::IValue> outputs;      // where each launch leaves them: views that own nothing
   std::vector<bool> layers_that_waited;  // of a timed one
 };

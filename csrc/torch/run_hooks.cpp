@@ -1,14 +1,6 @@
 #include "torch/run_hooks.h"
 
 namespace deepplan {
-namespace {
-
-// Copies issued before the first kernel, and per layer afterwards. Enough for the copy engines never to run dry: a
-// piece travels for tens of microseconds at least, a layer's launches take a few.
-constexpr std::size_t kPiecesAhead = 8;
-constexpr std::size_t kPiecesPerLayer = 4;
-
-}  // namespace
 
 LayerClock::LayerClock(Device& device, std::size_t layers)
     : reference_(device.create_event(EventKind::Timed)), starts_(layers), ends_(layers), waited_(layers, false) {
@@ -42,12 +34,20 @@ std::vector<LayerTimes> LayerClock::times_ms() const {
 }
 
 void ColdHook::before_layer(int layer) {
-  loader_.issue(layer == 0 ? kPiecesAhead : kPiecesPerLayer);
+  loader_.issue(layer == 0 ? kPiecesAhead : kPiecesPerStep);
   const int group = plan_.group[layer];
   if (group <= waited_group_) return;
   const Event& ready = loader_.require(group);
   if (group != dropped_wait_) stream_.wait(ready);
   waited_group_ = group;
+  if (clock_ != nullptr) clock_->start_layer(layer, stream_);
+}
+
+void CaptureHook::before_layer(int layer) {
+  const int group = plan_.group[layer];
+  if (group < 0 || (!waits_.empty() && group <= waits_.back())) return;
+  stream_.cut(mark_);
+  waits_.push_back(group);
   if (clock_ != nullptr) clock_->start_layer(layer, stream_);
 }
 

@@ -1,6 +1,7 @@
 // What happens around the layers of a run: waiting for weights, issuing copies, taking times.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -54,6 +55,11 @@ class WarmHook : public LayerHook {
   LayerClock* clock_;  // null when nobody wants times
 };
 
+// Copies issued before the first kernel, and before each layer or captured part afterwards. Enough for the copy engines
+// never to run dry: a piece travels for tens of microseconds at least, a layer's launches take a few.
+inline constexpr std::size_t kPiecesAhead = 8;
+inline constexpr std::size_t kPiecesPerStep = 4;
+
 // A cold run waits once a group, at the first layer that needs it, and issues copies between launches so that neither
 // the copy engines nor the first kernels wait for the host.
 class ColdHook : public WarmHook {
@@ -67,6 +73,21 @@ class ColdHook : public WarmHook {
   const ExecutionPlan& plan_;
   int dropped_wait_;  // a group whose wait is left out, -1 for none: lets a test see that its absence is seen
   int waited_group_ = -1;
+};
+
+// Captures a cold run: cuts it where the run would wait, and keeps for which group.
+class CaptureHook : public WarmHook {
+ public:
+  // `mark` as Stream::cut() wants it.
+  CaptureHook(Stream& stream, LayerClock* clock, const ExecutionPlan& plan, const Event& mark)
+      : WarmHook(stream, clock), plan_(plan), mark_(mark) {}
+  void before_layer(int layer) override;
+  const std::vector<int>& waits() const { return waits_; }
+
+ private:
+  const ExecutionPlan& plan_;
+  const Event& mark_;
+  std::vector<int> waits_;
 };
 
 }  // namespace deepplan

@@ -132,8 +132,7 @@ void Session::settle() {
 std::vector<c10::IValue> Session::run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs,
                                            Stream& stream) {
   last_kind_ = {.cold = !lease.was_loaded(), .timed = timed_};
-  const CapturedRun* const captured =
-      dropped_wait_ < 0 ? captured_.find(last_kind_, lease.data(), links_->target->pool) : nullptr;
+  const CapturedRun* const captured = captured_.find(last_kind_, lease.data(), links_->target->pool);
   last_was_captured_ = captured != nullptr;
   std::vector<c10::IValue> outputs =
       captured != nullptr ? launch(*captured, lease, inputs, stream) : issue(lease, inputs, stream);

@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -95,13 +94,13 @@ class Session {
   const Program& program() const { return *program_; }
 
  private:
-  class CaptureScope;
   std::vector<c10::IValue> run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs, Stream& stream);
   std::vector<c10::IValue> launch(const CapturedRun& run, const ResidencyLease& lease,
                                   const std::vector<at::Tensor>& inputs, Stream& stream);
+  void launch_parts(const CapturedRun& run, Stream& stream);
   std::vector<c10::IValue> issue(const ResidencyLease& lease, std::vector<at::Tensor> inputs, Stream& stream);
-  std::vector<c10::IValue> issue_cold(char* device_base, std::span<const std::shared_ptr<Event>> after,
-                                      const std::vector<at::Tensor>& inputs, Stream& stream);
+  std::vector<c10::IValue> issue_cold(const ResidencyLease& lease, const std::vector<at::Tensor>& inputs,
+                                      Stream& stream);
   std::vector<c10::IValue> issue_warm(char* device_base, const std::vector<at::Tensor>& inputs, Stream& stream);
   ResidencyLease acquire();
   WeightLayout lay_out(const ExecutionPlan& plan) const;
@@ -126,6 +125,7 @@ class Session {
   std::unique_ptr<Loader> loader_;
   std::shared_ptr<Event> last_use_;    // behind the last run
   std::unique_ptr<LayerClock> clock_;  // null until somebody wants times
+  std::unique_ptr<Event> cut_mark_;    // null before prepare_capture()
   CapturedRuns captured_;
   std::unique_ptr<BackgroundLoad> background_;
   bool promote_;

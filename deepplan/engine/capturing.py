@@ -1,4 +1,4 @@
-"""Runs captured as CUDA graphs, so that a cold start is one launch: its copies, its waits and its kernels.
+"""Runs captured as CUDA graphs: all kernels up to the next wait for weights are one launch, a warm run is a single one.
 
 torch's allocator has to know of a capture, so torch begins and ends it; what happens in between, and every launch
 afterwards, is the runtime's. All captured runs of a GPU work in one private pool of memory, since they take turns.

@@ -63,7 +63,7 @@ class Session:
         self._captures: Captures | None = None  # host devices have nothing that could be launched whole
         if capture and not devices.is_host:
             self._captures = Captures(self._core, source.tensor_inputs(), devices.target, self._precision)
-            self._captures.add(*_kinds_of(self._runtime))
+            self._captures.add(COLD, WARM)
 
     @property
     def plan(self) -> Plan:
@@ -93,11 +93,9 @@ class Session:
 
     @property
     def launch(self) -> str:
-        """How cold calls reach the GPU: "graph", one launch for all of a call's copies and kernels, or "operators".
+        """How calls reach the GPU: "graph", one launch for all kernels up to the next wait for weights, or "operators".
 
-        Plans with coded groups are launched operator by operator when cold: inside one graph, decoding
-        was measured to overlap badly with copies and kernels. So is an evicted model that has to lie elsewhere than
-        when it was captured. Warm calls are one launch wherever they could be captured.
+        An evicted model that has to lie elsewhere than when it was captured is launched operator by operator, too.
         """
         return "graph" if self._captures is not None and COLD in self._captures.kinds else "operators"
 
@@ -189,7 +187,7 @@ class Session:
             self._plan = plan
             if self._captures is not None:
                 self._captures.forget()
-                self._captures.add(*_kinds_of(self._runtime))
+                self._captures.add(COLD, WARM)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the folder that `deepplan.load` takes without the model's class: graph, weights and plan."""
@@ -277,8 +275,3 @@ class Session:
                 raise InvalidInputError(
                     f"input {spec.name} was {spec.value!r} when the model was planned, not {leaf!r:.80}"
                 )
-
-
-def _kinds_of(runtime: _core.Session) -> tuple[Kind, ...]:
-    """Which runs are launched whole."""
-    return (WARM,) if runtime.is_coded else (COLD, WARM)

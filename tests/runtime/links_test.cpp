@@ -47,27 +47,6 @@ TEST_P(LinksTest, WaitsForWhatWasSentWhenDestroyed) {
   EXPECT_EQ(read_back(*target, memory->data(), source.size_bytes()), bytes_of(source.data(), source.size_bytes()));
 }
 
-// The event of a piece sent before a capture is still the one that the next piece after it waits for.
-TEST_P(LinksTest, KeepsTheOrderOfStagingBuffersAcrossACapture) {
-  need(2);
-  if (IsSkipped()) return;
-  use_slow_links();
-  const auto target = open();
-  constexpr std::size_t kBytes = std::size_t{1} << 20;
-  const PinnedBlock source = pinned_pattern(4 * kBytes, 5);
-  const auto memory = target->allocate(4 * kBytes);
-  fill_now(*target, memory->data(), 0xff, 4 * kBytes);
-  Links links(target, {open(1)}, {.slots = 1, .slot_bytes = kBytes});
-  links.send(1, memory->data(), source.data(), kBytes);
-  links.begin_capture();
-  links.end_capture();
-  for (std::size_t piece = 1; piece < 4; ++piece) {
-    links.send(1, memory->data() + piece * kBytes, source.data() + piece * kBytes, kBytes);
-  }
-  links.write_stream(1).synchronize();
-  EXPECT_EQ(read_back(*target, memory->data(), 4 * kBytes), bytes_of(source.data(), 4 * kBytes));
-}
-
 TEST_P(LinksTest, RefusesDevicesNamedTwice) {
   EXPECT_THROW(Links(open(), {open()}), InvalidArgument);
   need(2);

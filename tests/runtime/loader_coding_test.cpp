@@ -31,7 +31,7 @@ TEST_P(LoaderCodingTest, PromotesBehindAColdStart) {
   loader.begin(memory->data());
   loader.finish();
   const std::shared_ptr<Event> cold = links->target().create_event();
-  loader.join(*stream);
+  stream->wait(loader.require(0));
   stream->record(*cold);
   const std::shared_ptr<Event> promoted = loader.promote(memory->data(), cold);
   EXPECT_NE(promoted, cold);
@@ -70,7 +70,7 @@ TEST_P(LoaderCodingTest, DecodesCodedGroupsOfRandomPlansOverAnyLinks) {
         fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
         loader.begin(memory->data());
         loader.finish();
-        loader.join(*reader);
+        for (int group = 0; group < loader.group_count(); ++group) reader->wait(loader.require(group));
         for (std::size_t tensor = 0; tensor < plain.size(); ++tensor) {
           const Extent extent{weights.layout().tensor_offset[tensor], plain[tensor].size()};
           if (extent.offset >= weights.layout().loaded_bytes || extent.bytes == 0) continue;

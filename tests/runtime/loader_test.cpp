@@ -179,23 +179,5 @@ TEST_P(LoaderTest, LoadsNothingForAModelReadInPlace) {
   EXPECT_EQ(loader.piece_count(), 0);
 }
 
-TEST_P(LoaderTest, JoinsEverythingThatWasIssued) {
-  use_slow_links();
-  const auto links = open_links(std::min(2, device_count(GetParam())));
-  TwoGroups two;
-  two.plan.route = {0, links->count() - 1};
-  Loader loader(*links, two.weights, two.plan);
-  const auto memory = links->target().allocate(32 * kMiB);
-  fill_now(links->target(), memory->data(), 0xff, memory->size_bytes());
-  const auto stream = links->target().create_stream();
-  loader.begin(memory->data());
-  loader.finish();
-  loader.join(*stream);
-  for (std::size_t group = 0; group < 2; ++group) {
-    const Extent& extent = two.weights.layout().groups[group];
-    EXPECT_EQ(read_behind(links->target(), *stream, nullptr, memory->data(), extent), two.group(group));
-  }
-}
-
 }  // namespace
 }  // namespace deepplan

@@ -15,7 +15,8 @@ constexpr RunKind kCold{.cold = true, .timed = false}, kWarm{.cold = false, .tim
 struct CountedGraph : LaunchGraph {
   explicit CountedGraph(int& count) : alive(count) { ++alive; }
   ~CountedGraph() override { --alive; }
-  void launch(Stream&) override {}
+  int part_count() const override { return 1; }
+  void launch(int, Stream&) override {}
   int& alive;
 };
 

@@ -69,6 +69,13 @@ void CudaStream::wait(const Event& event) {
   check_cuda(cudaStreamWaitEvent(handle_, cuda.handle(), 0), "cudaStreamWaitEvent");
 }
 
+void CudaStream::cut(const Event& mark) {
+  const CudaEvent& cuda = as_cuda_event(mark);
+  if (!is_captured()) return;
+  // The node that no other captured call leaves behind: CudaGraph looks for it.
+  check_cuda(cudaStreamWaitEvent(handle_, cuda.handle(), cudaEventWaitExternal), "cudaStreamWaitEvent");
+}
+
 void CudaStream::record(Event& event) {
   const CudaEvent& cuda = as_cuda_event(event);
   if (cuda.device() != device()) {

@@ -37,6 +37,7 @@ class CudaStream final : public Stream {
   CudaStream(int device, cudaStream_t borrowed) : device_(device), handle_(borrowed) {}
   DeviceId device() const override { return {Backend::Cuda, device_}; }
   void wait(const Event& event) override;
+  void cut(const Event& mark) override;
   void record(Event& event) override;
   void synchronize() override;
   void* native() const override { return handle_; }
