@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from deepplan.engine.devices import Devices
-from deepplan.engine.profiling_plans import all_in_place, one_group_per_link
+from deepplan.engine.profiling_plans import all_in_place, one_group
 from deepplan.engine.sampling import Sample, Sampler
 from deepplan.engine.source import resolve
 from layer_kinds import Kind
@@ -24,7 +24,7 @@ def measure_layer(kind: Kind, devices: Devices) -> dict[str, Any]:
         module, inputs = module.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
     source = resolve(module, inputs, dtype=kind.dtype, keep=False)
     graph = source.captured.graph
-    loaded = one_group_per_link(graph, 1).plan
+    loaded = one_group(graph)
     session = open_session(source, devices, loaded)
     on_target = [tensor.to(devices.torch_target) for tensor in source.tensor_inputs()]
     sampler = Sampler(session, on_target, kind.dtype, devices.torch_target, _BUDGET_S)

@@ -5,6 +5,7 @@
 #include "core/pinned_arena.h"
 #include "core/topology.h"
 #include "python/bindings.h"
+#include "runtime/link_costs.h"
 #include "torch/target.h"
 
 namespace py = pybind11;
@@ -127,7 +128,18 @@ void bind_devices(py::module_& module) {
            }),
            py::arg("target"), py::arg("helpers") = std::vector<std::string>{},
            py::arg("piece_bytes") = LinksOptions{}.slot_bytes, py::arg("slots") = LinksOptions{}.slots,
-           py::call_guard<py::gil_scoped_release>());
+           py::call_guard<py::gil_scoped_release>())
+      .def(
+          "costs",
+          [](SharedLinks& shared, int count, std::size_t bytes, int repeats) {
+            const std::scoped_lock lock(shared.target->mutex);
+            std::vector<std::pair<double, double>> costs;
+            for (const LinkCost& cost : measure_link_costs(shared.links, count, bytes, process_arena(), repeats)) {
+              costs.emplace_back(cost.latency_ms, cost.gbps);
+            }
+            return costs;
+          },
+          py::arg("count"), py::arg("bytes"), py::arg("repeats") = 5, py::call_guard<py::gil_scoped_release>());
 }
 
 }  // namespace deepplan

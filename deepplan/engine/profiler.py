@@ -5,8 +5,8 @@ Everything is measured through the runtime that later serves the model, under pl
   thread there, because it waits for the one copy, so times are the device's own and not the launches';
 - direct host access: the plan that reads every layer in place, with the link idle (how much traffic a layer makes), and
   then, of layers that make no more than their bytes, with the link busy (how long that takes in a cold start);
-- copies: a plan with a group for each layer, and one with a single group for each link. Their difference gives a
-  copy's fixed cost and the bandwidth, all links busy.
+- copies: pieces sent over the links, so small that only their number counts and so many that only their bytes do, with
+  1, 2, ... of the links in use.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ from deepplan.engine.capturing import Captures
 from deepplan.engine.coding import coded_layer_bytes, decode_gbps
 from deepplan.engine.devices import Devices
 from deepplan.engine.filling import fill
-from deepplan.engine.profiling_plans import Copies, all_in_place, one_group_per_layer, one_group_per_link
+from deepplan.engine.profiling_plans import all_in_place, one_group, one_group_per_layer
 from deepplan.engine.sampling import Report, Sample, Sampler
 from deepplan.engine.source import Source
 from deepplan.export.graph import Graph
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 
 _BUDGET_S = 5.0  # for each kind of run
-_PROBE_BYTES = 32 << 20
+_PROBE_BYTES, _HOST_PROBE_BYTES = 128 << 20, 8 << 20  # over each link
+
+# What a wait costs a captured run, which it cuts in two: parts of 1 to 20 small kernels took 1.3 to 2.1 us more when
+# launched one by one behind a wait than in one graph, on an H200.
+_PART_MS = 0.002
 
 # A read in place that outlasts its bytes by this much reads them more than once. The constant allows for the latency of
 # tiny reads.
@@ -51,48 +55,37 @@ def profile_source(
     (5 s unless told otherwise). What only first runs cost is not counted.
     """
     graph = source.captured.graph
-    count = len(devices.names)
-    on_demand_plan = one_group_per_link(graph, 1)
+    links = machine.links(devices)
+    on_demand_plan = one_group(graph)
     program = _core.Program(graph, devices.torch_target)
-    session = _core.Session(source.name, program, machine.links(devices), on_demand_plan.plan, promote=False)
+    session = _core.Session(source.name, program, links, on_demand_plan, promote=False)
     fill(session, source.captured)
     coded_bytes = coded_layer_bytes(session, graph)
     dtype = source.dtype or None
     captures = None if devices.is_host else Captures(session, inputs, devices.target, dtype)
     sampler = Sampler(session, inputs, dtype, devices.torch_target, budget_s or _BUDGET_S, captures)
 
-    operators_ms = None if devices.is_host else sampler.operators_ms(on_demand_plan.plan)
-    on_demand = sampler.sample(on_demand_plan.plan, lambda share: report(0.3 * share))
+    on_demand = sampler.sample(on_demand_plan, lambda share: report(0.3 * share))
     warm_ms = sampler.warm_ms()
-    own_gbps = _gbps(on_demand_plan.group_bytes, on_demand)
+    fewer_links = _links(links, devices)
     # A host device's link carries every byte once, whatever a layer does: there is nothing to find out.
-    idle = None if devices.is_host else sampler.sample(all_in_place(graph), lambda share: report(0.3 + 0.2 * share))
-    sparing = None if idle is None else _sparing(graph, idle, on_demand, own_gbps)
-    busy = sampler.sample(all_in_place(graph, sparing), lambda share: report(0.5 + 0.2 * share), busy_link=True)
-    by_layer = sampler.sample(one_group_per_layer(graph, 1).plan, lambda share: report(0.7 + 0.1 * share))
-    whole, split = one_group_per_link(graph, count), one_group_per_layer(graph, count)
-    if not whole.routes:
-        links = _probed_links(devices)
-    elif count == 1:
-        links = _links(whole, on_demand, split, by_layer, count)
-    else:
-        one_copy = sampler.sample(whole.plan, lambda share: report(0.8 + 0.1 * share))
-        copies = sampler.sample(split.plan, lambda share: report(0.9 + 0.1 * share))
-        links = _links(whole, one_copy, split, copies, count)
+    idle = None if devices.is_host else sampler.sample(all_in_place(graph), lambda share: report(0.3 + 0.3 * share))
+    sparing = None if idle is None else _sparing(graph, idle, on_demand, fewer_links[0][0].bandwidth_gbps)
+    busy = sampler.sample(all_in_place(graph, sparing), lambda share: report(0.6 + 0.2 * share), busy_link=True)
+    by_layer = sampler.sample(one_group_per_layer(graph, 1).plan, lambda share: report(0.8 + 0.2 * share))
     report(1.0)
     return Profile(
         layers=tuple(
             replace(layer, coded_bytes=coded)
-            for layer, coded in zip(
-                _layers(source, on_demand, busy, idle, sparing, by_layer, links[0]), coded_bytes, strict=True
-            )
+            for layer, coded in zip(_layers(source, on_demand, busy, idle, sparing, by_layer), coded_bytes, strict=True)
         ),
-        links=(replace(links[0], alone_gbps=own_gbps), *links[1:]),
+        links=fewer_links[-1],
+        fewer_links=fewer_links[:-1],
+        group_overhead_ms=0.0 if devices.is_host else _PART_MS,
         # What a call costs beside its layers: the first launch, and learning that the last one is done.
         call_overhead_ms=max(0.0, warm_ms - sum(on_demand.layers_ms)),
         warm_ms=warm_ms,
         decode_gbps=decode_gbps(graph, devices),
-        operators_ms=operators_ms,
         model=source.name,
         model_digest=graph.model_digest,
         dtype=source.dtype,
@@ -110,7 +103,6 @@ def _layers(
     idle: Sample | None,
     sparing: Sequence[bool] | None,
     by_layer: Sample,
-    link: LinkProfile,
 ) -> tuple[LayerProfile, ...]:
     graph = source.captured.graph
     layers: list[LayerProfile] = []
@@ -146,47 +138,21 @@ def _layers(
     return tuple(layers)
 
 
-def _sparing(graph: Graph, idle: Sample, on_demand: Sample, link_gbps: float | None) -> list[bool]:
+def _sparing(graph: Graph, idle: Sample, on_demand: Sample, link_gbps: float) -> list[bool]:
     """Which layers read every byte about once in place. Others hold the link for longer than loading them would: that
     cannot pay, and beside a load some are starved by it, for seconds."""
     sparing = []
     for size_bytes, idle_ms, execute_ms in zip(layer_sizes(graph), idle.layers_ms, on_demand.layers_ms, strict=True):
-        bytes_ms = size_bytes / (link_gbps * 1e6) if link_gbps is not None else 0.0
+        bytes_ms = size_bytes / (link_gbps * 1e6)
         # A lookup's bytes are those of its whole table: it is always sparing.
         sparing.append(idle_ms - execute_ms <= _REREAD_FACTOR * bytes_ms + _REREAD_MS)
     return sparing
 
 
-def _gbps(group_bytes: Sequence[int], one_copy: Sample) -> float | None:
-    """The rate of the only group; None for a model without parameters."""
-    if not group_bytes:
-        return None
-    start_ms, end_ms = one_copy.groups_ms[0]
-    return group_bytes[0] / max(1e-6, end_ms - start_ms) / 1e6
-
-
-def _probed_links(devices: Devices) -> tuple[LinkProfile, ...]:
-    """The links of a model without parameters, of which nothing travels: bytes of no meaning tell the rates."""
-    rates = _core.measure_host_to_device_gbps(devices.names, _PROBE_BYTES)
-    return tuple(LinkProfile(0.0, gbps) for gbps in rates)
-
-
-def _links(whole: Copies, one_copy: Sample, split: Copies, copies: Sample, count: int) -> tuple[LinkProfile, ...]:
-    """Latency and bandwidth of each link, from one large copy and from many, with all links busy in both."""
-    links: list[LinkProfile] = []
-    for link in range(count):
-        mine = [index for index, route in enumerate(split.routes) if route == link]
-        if not mine or link >= len(whole.routes):
-            links.append(links[-1])  # the model has fewer layers with parameters than there are links
-            continue
-        start_ms, end_ms = one_copy.groups_ms[link]
-        bytes_per_ms = whole.group_bytes[link] / max(1e-6, end_ms - start_ms)
-        # On the target's own link the clocks themselves leave gaps between copies; over a helper copies overlap.
-        makespan_ms = max(copies.groups_ms[i][1] for i in mine) - min(copies.groups_ms[i][0] for i in mine)
-        split_ms = min(makespan_ms, sum(end_ms - start_ms for start_ms, end_ms in (copies.groups_ms[i] for i in mine)))
-        bytes_ms = sum(split.group_bytes[i] for i in mine) / bytes_per_ms
-        latency_ms = max(0.0, split_ms - bytes_ms) / len(mine)
-        if links:  # copies over a helper overlap, which hides what each costs: no less than over the target's own link
-            latency_ms = max(latency_ms, links[0].latency_ms)
-        links.append(LinkProfile(latency_ms, bytes_per_ms / 1e6))
-    return tuple(links)
+def _links(links: _core.Links, devices: Devices) -> tuple[tuple[LinkProfile, ...], ...]:
+    """What the first 1, 2, ... of the links cost while so many carry."""
+    probe_bytes = _HOST_PROBE_BYTES if devices.is_host else _PROBE_BYTES
+    counts = range(1, len(devices.names) + 1)
+    measured = tuple(tuple(LinkProfile(*cost) for cost in links.costs(count, probe_bytes)) for count in counts)
+    _core.trim_arena()
+    return measured

@@ -15,6 +15,7 @@ from deepplan.engine.precision import precision
 
 MAX_CLOCK_MS = 0.003  # what one clock in a stream can cost a layer; more is noise
 SLOW_MS = 500.0  # a run that takes longer is not repeated for its own sake
+STARVED_MS = 100.0  # nor one beside a busy link: some layers get next to nothing of it then
 
 Report = Callable[[float], None]  # the share of the work that is done
 
@@ -53,27 +54,24 @@ class Sampler:
         self._target = target
         self._budget_s = budget_s
         self._captures = captures
+        self._has_run = False
+        self._slow_ms = SLOW_MS
 
     def sample(self, plan: _core.ExecutionPlan, report: Report, *, busy_link: bool = False) -> Sample:
         """Cold runs of `plan`; with `busy_link` while other copies fill the target's own link."""
         self._session.rebind(plan)
+        self._slow_ms = STARVED_MS if busy_link else SLOW_MS
         if self._captures is not None:
             self._captures.forget()
-            if self._cold_run() < SLOW_MS:  # beside which the launches of operators are nothing
+            if not self._has_run:
+                self._cold_run()  # what the first run of a process takes says nothing of the next
+            if self._cold_run() < self._slow_ms:  # beside which the launches of operators are nothing
                 self._captures.add(COLD, Kind(cold=True, timed=True), WARM)
         self._session.set_background_load(busy_link)
         try:
             return self._sample(report)
         finally:
             self._session.set_background_load(False)
-
-    def operators_ms(self, plan: _core.ExecutionPlan) -> float:
-        """Latency in ms with everything resident that `plan` loads, every operator launched by itself."""
-        self._session.rebind(plan)
-        if self._captures is not None:
-            self._captures.forget()
-        self._cold_run()
-        return self.warm_ms()
 
     def warm_ms(self) -> float:
         """Latency in ms of a run with everything resident that the current plan loads."""
@@ -101,7 +99,7 @@ class Sampler:
 
     def _repeats(self, once_ms: float, share: float) -> int:
         fitting = share * self._budget_s * 1e3 / max(once_ms, 1e-3)
-        return int(min(20, max(fitting, 3 if once_ms < SLOW_MS else 1)))
+        return int(min(20, max(fitting, 3 if once_ms < self._slow_ms else 1)))
 
     def _clocked_run(self) -> tuple[float, _core.RunTimes]:
         self._session.set_timed(True)
@@ -120,6 +118,7 @@ class Sampler:
         return self._run()
 
     def _run(self) -> float:
+        self._has_run = True
         with precision(self._dtype):
             started = time.perf_counter()
             self._session.run(self._inputs)

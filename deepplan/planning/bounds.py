@@ -50,7 +50,7 @@ class SuffixBounds:
                 copy_ms = layer.coded_bytes / rates.sum()
                 pieces = layer.size_bytes / profile.coded_piece_bytes
                 latency_ms = pieces * min(link.latency_ms * link.bytes_per_ms for link in profile.links) / rates.sum()
-                decode_ms = min(profile.decode_ms(layer.size_bytes), copy_ms)
+                decode_ms = min(profile.decoding_slows_ms(layer.size_bytes), copy_ms)
                 coded = after * layer.execute_ms + (1.0 - before) * (copy_ms + latency_ms) + before * decode_ms
                 cost = np.minimum(cost, coded)
             if layer.size_bytes > 0 and layer.direct_host_access_ms is not None:

@@ -4,9 +4,9 @@ Groups are copied one after another on each link, each as soon as its link is fr
 its group; a layer read in place holds the target's own link, so that groups which begin later arrive later.
 
 A coded group crosses with fewer bytes, in pieces: each piece is one copy and is decoded while the next one crosses, so
-that only the last piece's decoding comes after the link is free. All of its decoding takes the GPU from the kernels it
-runs beside: that is hidden where execution waits for weights anyway, and paid where it does not. A plan with coded
-groups is launched operator by operator, and takes at least as long as that does.
+that only the last piece's decoding, which waits for its copy as a layer does, comes after the link is free. All of its
+decoding slows the kernels it runs beside: that is hidden where execution waits for weights anyway, and paid where it
+does not.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _run(profile: Profile, choices: Choices, coded: Sequence[bool]) -> _Run:
                 piece_bytes, carried_bytes = profile.coded_piece_bytes, coded_bytes[group]
                 pieces = -(-size_bytes // piece_bytes)
                 free[route] = begin + (pieces * link.latency_ms + carried_bytes / link.bytes_per_ms)
-                arrival = free[route] + profile.decode_ms(min(size_bytes, piece_bytes))
-                now += profile.decode_ms(size_bytes)
+                arrival = free[route] + profile.group_overhead_ms + profile.decode_ms(min(size_bytes, piece_bytes))
+                now += profile.decoding_slows_ms(size_bytes)
                 groups.append((size_bytes, begin, arrival, carried_bytes))
             else:
                 arrival = free[route] = begin + (link.latency_ms + size_bytes / link.bytes_per_ms)
@@ -109,7 +109,4 @@ def _run(profile: Profile, choices: Choices, coded: Sequence[bool]) -> _Run:
             free[0] += profile.link_held_ms(layer)
         layers.append((now, now + duration, stall))
         now += duration
-    total_ms = now + profile.call_overhead_ms
-    if any(coded) and profile.operators_ms is not None:
-        total_ms = max(total_ms, profile.operators_ms)
-    return _Run(layers, groups, total_ms)
+    return _Run(layers, groups, now + profile.call_overhead_ms)

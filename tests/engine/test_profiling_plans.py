@@ -9,7 +9,7 @@ import torch
 
 from deepplan.engine import profiling_plans
 from deepplan.engine.binding import layer_sizes
-from deepplan.engine.profiling_plans import all_in_place, one_group_per_layer, one_group_per_link
+from deepplan.engine.profiling_plans import all_in_place, one_group, one_group_per_layer
 from deepplan.engine.source import resolve
 from deepplan.export.graph import Graph
 
@@ -46,32 +46,13 @@ GRAPHS = {
 }
 
 
-def bytes_of_groups(sizes: list[int], groups: list[int]) -> list[int]:
-    return [sum(size for size, at in zip(sizes, groups) if at == group) for group in range(max(groups) + 1)]
-
-
-@pytest.mark.parametrize("links", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_one_group_per_link_covers_all_layers_in_order(name: str, links: int) -> None:
+def test_one_group_holds_all_parameters(name: str) -> None:
     graph = GRAPHS[name]()
-    sizes = layer_sizes(graph)
-    copies = one_group_per_link(graph, links)
-    assert copies.plan.loads == [size > 0 for size in sizes]
-    loaded = [group for group, size in zip(copies.plan.groups, sizes) if size]
-    assert all(group == -1 for group, size in zip(copies.plan.groups, sizes) if not size)
-    assert loaded[:1] in ([], [0])
-    assert all(later - earlier in (0, 1) for earlier, later in itertools.pairwise(loaded))
-    assert list(copies.routes) == copies.plan.routes == list(range(max(loaded, default=-1) + 1))
-    assert len(copies.routes) <= links
-    assert list(copies.group_bytes) == bytes_of_groups(sizes, copies.plan.groups)
-    assert sum(copies.group_bytes) == sum(sizes)
-
-
-@pytest.mark.parametrize("links", [1, 2, 3, 4])
-def test_equal_layers_are_cut_into_equal_runs(links: int) -> None:
-    copies = one_group_per_link(GRAPHS["equal"](), links)
-    assert len(copies.group_bytes) == links
-    assert len(set(copies.group_bytes)) == 1
+    loads = [size > 0 for size in layer_sizes(graph)]
+    plan = one_group(graph)
+    assert (plan.loads, plan.groups) == (loads, [0 if load else -1 for load in loads])
+    assert plan.routes == ([0] if any(loads) else [])
 
 
 @pytest.mark.parametrize("links", [1, 2, 3, 4])

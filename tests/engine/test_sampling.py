@@ -140,9 +140,3 @@ def test_on_a_gpu_what_the_clocks_cost_is_taken_off(
     assert session.did == ["rebind plan", "cold", "cold timed"] + ["cold", "cold timed"] * 20
     assert sample.latency_ms == pytest.approx(10)
     assert sample.layers_ms == pytest.approx((1 - each_ms, 2 - each_ms), abs=1e-6)
-
-
-def test_operators_are_timed_warm_and_uncaptured(make_sampler: MakeSampler) -> None:
-    session = MadeUpSession(warm_ms=3.0)
-    assert make_sampler(session).operators_ms("plan") == pytest.approx(3.0)  # type: ignore[arg-type]
-    assert session.did == ["rebind plan", "cold"] + ["warm"] * 20

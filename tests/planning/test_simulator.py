@@ -5,10 +5,9 @@ import dataclasses
 import pytest
 
 from deepplan.errors import MismatchError
-from deepplan.planning.choices import check_choices
 from deepplan.planning.plan import Plan
 from deepplan.planning.profile import LinkProfile, Profile
-from deepplan.planning.simulator import latency_ms, simulate
+from deepplan.planning.simulator import simulate
 
 MB = 1_000_000
 
@@ -104,10 +103,10 @@ def test_a_coded_group_crosses_with_fewer_bytes_and_its_last_piece_is_decoded_af
     assert [group.coded for group in timeline.groups] == [True, False, True]
     assert [group.coded_bytes for group in timeline.groups] == [28 * MB, None, 14 * MB]
     assert [group.crossing_bytes for group in timeline.groups] == [28 * MB, 10 * MB, 14 * MB]
-    # The first group's decoding, 0.4, is hidden in the wait. The third's, 0.2, is not: 3.85 + 2 + 0.5 + 0.2.
-    assert [x.start_ms for x in timeline.layers] == near(2.94, 3.85, 5.85, 6.55)
-    assert [x.stall_ms for x in timeline.layers] == near(2.54, 0.81, 0, 0)
-    assert timeline.total_ms == pytest.approx(7.55)
+    # What the first group's decoding slows, 0.8, is hidden in the wait. The third's, 0.4, is not: 3.85 + 2 + 0.5 + 0.4.
+    assert [x.start_ms for x in timeline.layers] == near(2.94, 3.85, 5.85, 6.75)
+    assert [x.stall_ms for x in timeline.layers] == near(2.14, 0.81, 0, 0)
+    assert timeline.total_ms == pytest.approx(7.75)
 
 
 def test_a_group_smaller_than_a_piece_is_one_copy_decoded_as_a_whole(coded_profile):
@@ -121,12 +120,12 @@ def test_pieces_are_counted_over_the_group_and_the_last_may_be_small(coded_profi
     assert timeline.groups[0].end_ms == pytest.approx(3 * 0.01 + 4.9 + 0.3)  # 70 MB
 
 
-def test_each_piece_pays_the_latency_of_its_link(coded_profile):
+def test_each_piece_pays_the_latency_of_its_link_and_the_last_a_wait_more(coded_profile):
     links = (LinkProfile(0.01, 10.0), LinkProfile(0.5, 20.0))
     profile = coded_profile(links=links, group_overhead_ms=0.25)
     timeline = run_coded(profile, [0, 0, -1, 0], [1], [True])
-    assert timeline.groups[0].end_ms == pytest.approx(7 * 0.5 + 2.45 + 0.1)
-    assert timeline.layers[0].stall_ms == pytest.approx(6.05 - 0.25 - 0.7)
+    assert timeline.groups[0].end_ms == pytest.approx(7 * 0.5 + 2.45 + 0.25 + 0.1)
+    assert timeline.layers[0].stall_ms == pytest.approx(6.3 - 0.25 - 1.4)
 
 
 def test_a_coded_plan_needs_a_profile_that_decodes(coded_profile, small_profile):
@@ -163,16 +162,3 @@ def test_the_timeline_says_what_it_is_of(small_profile):
     timeline = run(profile, ["dha", "load", "dha", "load"], [-1, 0, -1, 0], [0])
     found = (timeline.kind, timeline.model, timeline.policy, timeline.devices)
     assert found == ("predicted", "tiny", "custom", ("cuda:0",))
-
-
-def test_a_coded_plan_takes_as_long_as_its_operators_take_to_launch(coded_profile):
-    choices = [0, 1, -1, 2], [0, 0, 0]
-    whole_ms = run_coded(coded_profile(), *choices, [True, False, True]).total_ms
-    for operators_ms, total_ms in ((whole_ms + 5.0, whole_ms + 5.0), (whole_ms / 2, whole_ms)):
-        slow = coded_profile(operators_ms=operators_ms)
-        assert run_coded(slow, *choices, [True, False, True]).total_ms == total_ms
-    choice = check_choices(coded_profile(), ["load"] * 4, *choices, [False] * 3)
-    slow = coded_profile(operators_ms=whole_ms + 5.0)
-    assert latency_ms(slow, choice, [True, False, True]) == whole_ms + 5.0  # whatever the choices themselves say
-    plain_ms = run_coded(coded_profile(), *choices, [False] * 3).total_ms
-    assert run_coded(coded_profile(operators_ms=plain_ms + 5.0), *choices, [False] * 3).total_ms == plain_ms

@@ -32,7 +32,7 @@ from deepplan.planning.timeline import Placement
 EXACT_LAYERS = 12  # up to here no beginning is ever given up
 FIRST_WIDTH = 32  # beginnings kept by the quick passes, whose plan makes the next one cheaper
 ALL_STATES = 200_000  # beginnings kept by the last pass, over all layers
-ALL_CODED_STATES = 60_000  # likewise with coding, where each beginning goes on in twice as many ways
+ALL_CODED_STATES = 40_000  # likewise with coding, where each beginning goes on in twice as many ways
 _SAME = 1e-12  # relative difference below which two latencies are the same
 
 
@@ -63,26 +63,26 @@ def _best_plain(profile: Profile) -> _Found:
     totals = [latency_ms(profile, choices) for choices in candidates]
     best = int(np.argmin(totals))
     found = _Found(candidates[best], totals[best], bounds.whole_ms + profile.call_overhead_ms)
-    return _passes(profile, bounds, found, ALL_STATES)
+    return _passes(profile, bounds, found, ALL_STATES, quick=(True, False))
 
 
 def _best_coded(profile: Profile, plain: _Found) -> _Found:
     """What is best with coding; the plan of `plain` unless another one is faster."""
     bounds = SuffixBounds.of(profile)
     found = _Found(plain.choices, plain.total_ms, bounds.whole_ms + profile.call_overhead_ms)
-    found = _passes(profile, bounds, found, ALL_CODED_STATES)
+    found = _passes(profile, bounds, found, ALL_CODED_STATES, quick=(True,))
     choices = min((flip_groups(profile, each.choices) for each in (plain, found)), key=partial(latency_ms, profile))
     total_ms = latency_ms(profile, choices)
     if total_ms >= plain.total_ms * (1.0 - _SAME):
         choices, total_ms = plain.choices, plain.total_ms
-    # That no coded plan is faster says nothing of plain ones where launching operators is what a coded one waits for.
-    return _Found(choices, total_ms, min(found.bound_ms, plain.bound_ms, total_ms))
+    return _Found(choices, total_ms, min(found.bound_ms, total_ms))
 
 
-def _passes(profile: Profile, bounds: SuffixBounds, found: _Found, all_states: int) -> _Found:
-    """What searches of growing width find, from `found` on; the last one keeps `all_states` beginnings in all."""
+def _passes(profile: Profile, bounds: SuffixBounds, found: _Found, all_states: int, quick: tuple[bool, ...]) -> _Found:
+    """What searches of growing width find, from `found` on: one for each of `quick`, `early` or not as in `thin`, then
+    one that keeps `all_states` beginnings in all."""
     layers = len(profile.layers)
-    for early in (True, False):
+    for early in quick:
         found = _search(profile, bounds, found, FIRST_WIDTH, early)
     if not found.proven:
         found = _search(profile, bounds, found, max(FIRST_WIDTH, all_states // layers))

@@ -113,8 +113,8 @@ def _open(states: States, profile: Profile, layer: LayerProfile, route: int) -> 
     if coded:
         pieces, last_ms = _pieces(profile, np.array([layer.size_bytes]))
         times[FREE + on] += pieces * link.latency_ms + (layer.coded_bytes or 0) / link.bytes_per_ms
-        times[HELD] = times[FREE + on] + last_ms + layer.execute_ms
-        times[NOW] += profile.group_overhead_ms + profile.decode_ms(layer.size_bytes) + layer.execute_ms
+        times[HELD] = times[FREE + on] + (profile.group_overhead_ms + last_ms + layer.execute_ms)
+        times[NOW] += profile.group_overhead_ms + profile.decoding_slows_ms(layer.size_bytes) + layer.execute_ms
     else:
         times[FREE + on] += link.latency_ms + layer.size_bytes / link.bytes_per_ms
         times[HELD] = times[FREE + on] + layer.execute_ms
@@ -146,7 +146,7 @@ def _join_coded(states: States, profile: Profile, layer: LayerProfile) -> States
     copies += (pieces - pieces_before) * latencies
     times = states.times[:, parents]
     times[HELD] += copies + (last_ms - last_ms_before) + layer.execute_ms
-    times[NOW] += profile.decode_ms(layer.size_bytes) + layer.execute_ms
+    times[NOW] += profile.decoding_slows_ms(layer.size_bytes) + layer.execute_ms
     times[FREE + on, np.arange(len(parents))] += copies
     return States(times, states.route[parents], parents, np.full(len(parents), JOIN), decoded)
 

@@ -64,8 +64,8 @@ def latencies(profile, plans):
                 pieces = np.ceil(group_bytes[on, i] / profile.coded_piece_bytes)
                 free[k, on] += pieces * link.latency_ms + coded_bytes[on, i] / (link.bandwidth_gbps * 1e6)
                 last_piece = np.minimum(group_bytes[on, i], profile.coded_piece_bytes)
-                arrival[on] = free[k, on] + last_piece / (profile.decode_gbps * 1e6)
-                now[on] += group_bytes[on, i] / (profile.decode_gbps * 1e6)
+                arrival[on] = free[k, on] + profile.group_overhead_ms + last_piece / (profile.decode_gbps * 1e6)
+                now[on] += 2.0 * group_bytes[on, i] / (profile.decode_gbps * 1e6)
         now[action >= 0] += profile.group_overhead_ms
         loads = action >= -1
         now[loads] = np.maximum(now[loads], arrival[loads])
