@@ -105,13 +105,13 @@ class Device {
   // The source should be pinned: CUDA makes the call wait otherwise. It must stay as it is until the copy is done.
   virtual void copy_from_host(void* dst, const void* src, std::size_t bytes, Stream& stream) = 0;
   virtual void copy_to_host(void* dst, const void* src, std::size_t bytes, Stream& stream) = 0;
-  // From this device's memory into the peer's (which may be this device), over peer access when it is enabled, in the
-  // form a CUDA graph can capture. Costs nothing on a host device's link.
+  // From this device's memory into the peer's (which may be this device), over peer access when it is enabled.
+  // Costs nothing on a host device's link.
   virtual void copy_to_peer(Device& peer, void* dst, const void* src, std::size_t bytes, Stream& stream) = 0;
   virtual void fill(void* dst, unsigned char byte, std::size_t bytes, Stream& stream) = 0;
 
   // Whether decode() works. CUDA: where this build has kernels for this GPU; asking also loads them, without which the
-  // first decode() would be slow, and none could be captured in a graph. The host can.
+  // first decode() would be slow. The host can.
   virtual bool can_decode() const = 0;
   // Turns coded weights into plain ones, both in this device's memory, aligned to 16 bytes and apart; ordered on
   // `stream`, which must be this device's. Leaves most of the device to what runs beside it. Coded bytes that no

@@ -102,7 +102,6 @@ void bind_session(py::module_& module) {
       .def_property_readonly("is_resident", py::cpp_function(&Session::is_resident, NoGil()))
       .def_property_readonly("loaded_bytes", [](const Session& session) { return session.layout().loaded_bytes; })
       .def_property_readonly("resident_bytes", [](const Session& session) { return session.layout().resident_bytes; })
-      .def_property_readonly("is_coded", [](const Session& session) { return session.host().is_coded(); })
       .def_property_readonly("crossing_bytes", [](const Session& session) { return session.host().crossing_bytes(); })
       .def_property_readonly("host_bytes", [](const Session& session) { return session.host().size_bytes(); });
 }

@@ -52,7 +52,6 @@ class HostWeights {
   const WeightLayout& layout() const { return layout_; }
   // The whole range, whatever is in it.
   char* begin() const { return block_.data(); }
-  bool is_coded() const { return is_coded_; }
   // What it takes of the arena.
   std::size_t size_bytes() const { return block_.size_bytes(); }
   // What a cold start brings over the links.

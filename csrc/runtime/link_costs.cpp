@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -40,7 +41,7 @@ class Probe {
     for (std::size_t piece = 0; piece < pieces; ++piece) {
       for (int link = 0; link < count_; ++link) {
         const auto index = static_cast<std::size_t>(link);
-        const char* source = source_.data() + index * bytes_ + piece * piece_bytes % bytes_;
+        const char* source = source_.data() + index * bytes_ + piece % (bytes_ / piece_bytes) * piece_bytes;
         links_.send(link, landing_->data() + index * links_.slot_bytes(), source, piece_bytes);
       }
     }

@@ -138,7 +138,10 @@ std::shared_ptr<Event> Loader::promote(char* device_base, std::shared_ptr<Event>
 }
 
 void Loader::synchronize() {
-  for (const Group& group : groups_) last_stream(group).synchronize();
+  // A coded piece is on its way on the write stream first; if decoding it was never issued, nothing else waits for it.
+  std::set<Stream*> used;
+  for (const Group& group : groups_) used.insert({&links_->write_stream(group.link), &last_stream(group)});
+  for (Stream* stream : used) stream->synchronize();
   links_->idle_stream().synchronize();
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
+#include <string>
 #include <utility>
 
 #include "core/error.h"
@@ -30,6 +31,12 @@ void CapturedRuns::begin(RunKind kind, char* device_base, DevicePool& pool, Capt
 void CapturedRuns::adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph) {
   if (!begun_ || begun_->kind != kind) throw InvalidArgument("no such run was captured");
   Begun begun = *std::exchange(begun_, std::nullopt);
+  const std::size_t parts = begun.run.waits.size() + 1;
+  if (graph == nullptr || static_cast<std::size_t>(graph->part_count()) != parts) {
+    throw InvalidArgument("a capture with " + std::to_string(parts - 1) + " waits fell into " +
+                          (graph == nullptr ? "no" : std::to_string(graph->part_count())) +
+                          " parts: an operator waits for an event outside of the capture");
+  }
   if (begun.home != home_ || begun.hold != hold_) {
     runs_.clear();
     home_ = begun.home;

@@ -40,11 +40,12 @@ class CapturedRuns {
   // keep the memory. Destroys nothing: that would make CUDA give the capture up.
   void begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run);
   // After the capture's end. A run of the same kind is replaced, and runs over other memory are dropped: their weights
-  // will not be there. InvalidArgument unless the last begin() was of that kind.
+  // will not be there. InvalidArgument unless the last begin() was of that kind, and for
+  // a graph of other parts than the run's waits make.
   void adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph);
 
   // Null unless such a run was captured and adopted with the weights at `device_base`, in memory of `pool` that was not
-  // given back since: copies in a graph mean the allocation, not just the address.
+  // given back since: a copy that an operator makes of a weight means the allocation, not just the address.
   const CapturedRun* find(RunKind kind, const char* device_base, DevicePool& pool) const;
   // The address of the weights in all captured runs; null while there are none.
   const char* home() const { return home_; }

@@ -58,16 +58,16 @@ class Session {
   // again.
   std::vector<c10::IValue> run(std::vector<at::Tensor> inputs);
 
-  // Captures one kind of run. The caller began a capture on torch's current stream and will end it, holding the
-  // target's mutex all the while: no other work may come to the streams that join it. Nobody else uses this session
-  // meanwhile. The model must be resident (InvalidArgument otherwise; c10::Error where an operator cannot be captured).
-  // Then `adopt` takes the cudaGraph_t that the capture made; from then on such runs are launched whole wherever the
-  // model lies in the same memory, and issued operator by operator elsewhere.
+  // Captures the kernels of one kind of run. The caller began a capture on torch's current stream and will end it,
+  // holding the target's mutex all the while. Nobody else uses this session meanwhile. The model must be resident
+  // (InvalidArgument otherwise; c10::Error where an operator cannot be captured). Then `adopt` takes the cudaGraph_t
+  // that the capture made; from then on such runs are launched in its parts wherever the model lies in the same memory,
+  // and issued operator by operator elsewhere.
   void capture(RunKind kind);
   void adopt(RunKind kind, void* captured);
   // Makes what a capture needs and must not make itself. After it, a capture of any kind may begin.
   void prepare_capture();
-  // Whether the last run was launched whole.
+  // Whether the last run was one that had been captured.
   bool last_was_captured() const;
 
   // Forgets the device copy; costs no copy and no wait. `poison` fills it with 0xff first (NaN in every floating

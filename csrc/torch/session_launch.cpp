@@ -22,6 +22,16 @@ std::vector<c10::IValue> Session::launch(const CapturedRun& run, const Residency
     clock_->begin(stream);
     clock_->set_waited(run.layers_that_waited);
   }
+  if (target.last_captured_run) stream.wait(*target.last_captured_run);
+  const auto copy_inputs = [&](bool from_host) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].is_cpu() != from_host) continue;
+      // The caller may write to its tensor as soon as the call returns: a copy from pinned memory must be done by
+      // then. One from pageable memory is staged before it returns.
+      places[i].copy_(inputs[i], /*non_blocking=*/!from_host || !inputs[i].is_pinned());
+    }
+  };
+  copy_inputs(/*from_host=*/true);  // before weights that travel the same link
   if (last_kind_.cold) {
     loader_->begin(lease.data(), lease.last_uses());
     loader_->issue(kPiecesAhead);
@@ -30,12 +40,7 @@ std::vector<c10::IValue> Session::launch(const CapturedRun& run, const Residency
       if (event) stream.wait(*event);
     }
   }
-  if (target.last_captured_run) stream.wait(*target.last_captured_run);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    // The caller may write to its tensor as soon as the call returns: a copy from pinned memory must be done by then.
-    // One from pageable memory is staged before it returns.
-    places[i].copy_(inputs[i], /*non_blocking=*/!inputs[i].is_cpu() || !inputs[i].is_pinned());
-  }
+  copy_inputs(/*from_host=*/false);
   // Whatever fails: the next graph must not run in the same memory before this one is done.
   const auto end_use = [&] {
     stream.record(*last_use_);
@@ -131,7 +136,11 @@ void Session::capture(RunKind kind) {
     throw InvalidArgument("only a resident model can be captured, after prepare_capture(): run it once before");
   }
   LayerClock* const clock = kind.timed ? clock_.get() : nullptr;
-  if (clock != nullptr) clock->set_waited(std::vector<bool>(program_->graph().layers.size()));
+  if (clock != nullptr) {
+    // The first layer begins with the capture, not with the reference: copies are issued in between.
+    clock->set_waited(std::vector<bool>(program_->graph().layers.size()));
+    clock->start_layer(0, *stream);
+  }
   WeightTable& weights = kind.cold ? *cold_weights_ : *warm_weights_;
   weights.set_device_base(lease.data());
   CaptureHook cold_hook(*stream, clock, plan_, *cut_mark_);

@@ -60,7 +60,7 @@ class Session:
         self._lock = threading.RLock()  # held over what a caller takes for one step and the runtime for several
         fill(self._core, source.captured, release=release)
         self._core.encode()  # what the plan says, if anything
-        self._captures: Captures | None = None  # host devices have nothing that could be launched whole
+        self._captures: Captures | None = None  # nothing can be captured on host devices
         if capture and not devices.is_host:
             self._captures = Captures(self._core, source.tensor_inputs(), devices.target, self._precision)
             self._captures.add(COLD, WARM)

@@ -1,4 +1,4 @@
-"""Runs that are captured once and launched whole answer as the module does; what cannot be captured still runs."""
+"""Runs that are captured once answer as the module does; what cannot be captured still runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_host_devices_are_called_operator_by_operator(
 
 @GPU
 @pytest.mark.parametrize("how", ["load_all", "pipeswitch", "optimal", "each_layer", "in_place"])
-def test_cold_and_warm_runs_are_launched_whole(
+def test_cold_and_warm_runs_are_captured(
     tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, how: str
 ) -> None:
     expected = on_gpu(tiny, ids)
@@ -173,7 +173,7 @@ def budget() -> Iterator[Callable[[int], None]]:
 def test_models_that_do_not_fit_together_come_back_without_a_new_capture(
     make_plan: MakePlan, budget: Callable[[int], None]
 ) -> None:
-    """Memory stays flat over many cold starts in random order, every one of them launched whole."""
+    """Memory stays flat over many cold starts in random order, every one of them captured."""
     chooser = random.Random(0)
     models = [torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 512)).eval() for _ in range(4)]
     x = torch.ones(2, 512)

@@ -128,6 +128,7 @@ def test_coded_weights_give_the_module_s_answer(backend: str, dtype: torch.dtype
         for _ in range(3):
             session.evict(poison=True)
             assert torch.equal(session(IDS), expected)
+            assert session._runtime.last_was_captured == (backend == "cuda")
             assert torch.equal(session(IDS), expected)
 
 

@@ -79,6 +79,15 @@ TEST_F(CapturedRunsTest, AreAdoptedAfterTheyWereBegun) {
   EXPECT_EQ(runs.find(kCold, block.data(), pool), nullptr);
 }
 
+TEST_F(CapturedRunsTest, HaveAPartForEachWaitAndOneMore) {
+  runs.begin(kCold, block.data(), pool, {.graph = nullptr, .waits = {0}, .outputs = {}, .layers_that_waited = {}});
+  EXPECT_THROW(runs.adopt(kCold, std::make_unique<CountedGraph>(alive)), InvalidArgument);
+  EXPECT_EQ(alive, 0);
+  EXPECT_EQ(runs.find(kCold, block.data(), pool), nullptr);
+  runs.begin(kCold, block.data(), pool, {});
+  EXPECT_THROW(runs.adopt(kCold, nullptr), InvalidArgument);
+}
+
 TEST_F(CapturedRunsTest, FindTheirInputsInOnePlace) {
   const Graph graph = chain_of_linears(1);
   const at::Tensor input = runs.inputs(graph, at::kCPU).at(0);

@@ -50,6 +50,22 @@ TEST_P(RunHooksTest, AHookWithoutAClockRecordsNothing) {
   stream->synchronize();
 }
 
+TEST_P(RunHooksTest, ACaptureWaitsOnceForEachGroupInTheirOrder) {
+  const auto device = open();
+  const auto stream = device->create_stream();
+  const auto mark = device->create_event();
+  LayerClock clock(*device, 6);
+  clock.begin(*stream);
+  const ExecutionPlan plan{.placement = {}, .group = {-1, 0, 0, 1, -1, 2}, .route = {}};
+  CaptureHook hook(*stream, &clock, plan, *mark);
+  for (int layer = 0; layer < 6; ++layer) {
+    hook.before_layer(layer);
+    hook.after_layer(layer);
+  }
+  EXPECT_EQ(hook.waits(), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(clock.waited(), (std::vector<bool>{false, true, false, true, false, true}));
+}
+
 INSTANTIATE_TEST_SUITE_P(, RunHooksTest, every_backend(), backend_name);
 
 }  // namespace

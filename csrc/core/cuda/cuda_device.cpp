@@ -81,7 +81,7 @@ class CudaDevice final : public Device {
     if (peer.id().backend != Backend::Cuda) {
       throw InvalidArgument(to_string(id_) + " has no way to " + to_string(peer.id()));
     }
-    copy(dst, src, bytes, cudaMemcpyDefault, stream);  // cudaMemcpyPeerAsync could not be captured in a graph
+    copy(dst, src, bytes, cudaMemcpyDefault, stream);
   }
   void fill(void* dst, unsigned char byte, std::size_t bytes, Stream& stream) override {
     const CudaStream& cuda = own(stream);

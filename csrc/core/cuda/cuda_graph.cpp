@@ -1,5 +1,7 @@
 #include "core/cuda/cuda_graph.h"
 
+#include <string>
+
 #include "core/cuda/cuda_check.h"
 #include "core/cuda/cuda_stream.h"
 #include "core/cuda/graph_parts.h"

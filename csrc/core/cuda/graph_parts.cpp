@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <utility>
 
 #include "core/cuda/cuda_check.h"
 
@@ -29,21 +30,31 @@ struct Edges {
   std::vector<cudaGraphNode_t> from, to;
 };
 
+// The one call whose signature depends on the toolkit: edges have had kinds since 12.3.
+#if CUDART_VERSION >= 12030
+using EdgeKind = cudaGraphEdgeData;
+cudaError_t get_edges(cudaGraph_t graph, cudaGraphNode_t* from, cudaGraphNode_t* to, EdgeKind* kinds,
+                      std::size_t* count) {
+#if CUDART_VERSION >= 13000
+  return cudaGraphGetEdges(graph, from, to, kinds, count);
+#else
+  return cudaGraphGetEdges_v2(graph, from, to, kinds, count);
+#endif
+}
+#else
+struct EdgeKind {};
+cudaError_t get_edges(cudaGraph_t graph, cudaGraphNode_t* from, cudaGraphNode_t* to, EdgeKind*, std::size_t* count) {
+  return cudaGraphGetEdges(graph, from, to, count);
+}
+#endif
+
 Edges edges_of(cudaGraph_t graph) {
   std::size_t count = 0;
-#if CUDART_VERSION >= 13000
-  check_cuda(cudaGraphGetEdges(graph, nullptr, nullptr, nullptr, &count), "cudaGraphGetEdges");
-  std::vector<cudaGraphEdgeData> kinds(count);  // not wanted, but CUDA refuses to leave out what is not the default
-#else
-  check_cuda(cudaGraphGetEdges(graph, nullptr, nullptr, &count), "cudaGraphGetEdges");
-#endif
+  check_cuda(get_edges(graph, nullptr, nullptr, nullptr, &count), "cudaGraphGetEdges");
+  std::vector<EdgeKind> kinds(count);  // not wanted, but CUDA refuses to leave out what is not the default
   Edges edges{std::vector<cudaGraphNode_t>(count), std::vector<cudaGraphNode_t>(count)};
   if (count == 0) return edges;
-#if CUDART_VERSION >= 13000
-  check_cuda(cudaGraphGetEdges(graph, edges.from.data(), edges.to.data(), kinds.data(), &count), "cudaGraphGetEdges");
-#else
-  check_cuda(cudaGraphGetEdges(graph, edges.from.data(), edges.to.data(), &count), "cudaGraphGetEdges");
-#endif
+  check_cuda(get_edges(graph, edges.from.data(), edges.to.data(), kinds.data(), &count), "cudaGraphGetEdges");
   return edges;
 }
 
