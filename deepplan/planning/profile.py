@@ -56,6 +56,11 @@ class LinkProfile(Record):
         """Bandwidth in the planner's units."""
         return self.bandwidth_gbps * 1e6
 
+    def as_fewer(self, many: LinkProfile, fewer: LinkProfile) -> LinkProfile:
+        """This link with the gain of one that costs `many` while all carry and `fewer` while fewer do."""
+        latency_ms = max(0.0, self.latency_ms + (fewer.latency_ms - many.latency_ms))
+        return LinkProfile(latency_ms, self.bandwidth_gbps / many.bandwidth_gbps * fewer.bandwidth_gbps)
+
 
 @dataclass(frozen=True)
 class Origin(Record):
@@ -146,13 +151,13 @@ class Profile(Document, Origin):
     def with_links(self, links: Sequence[int]) -> Profile:
         """The same profile with only these of its links, the first of them the target's.
 
-        What fewer links gain is taken to be the same for any of them.
+        What the first links gain while fewer carry is taken to be what any of as many gain.
         """
         if not links or len(set(links)) != len(links) or not all(0 <= link < len(self.links) for link in links):
             raise refusal("links", links, f"different indices of the profile's {len(self.links)} links, at least one")
         devices = tuple(self.devices[link] for link in links) if self.devices else ()
-        if len(links) <= len(self.fewer_links) and len(links) < len(self.links):
-            used = self.fewer_links[len(links) - 1]
-        else:
-            used = tuple(self.links[link] for link in links)
+        used = tuple(self.links[link] for link in links)
+        if len(links) <= len(self.fewer_links):
+            gains = zip(used, self.fewer_links[len(links) - 1], self.links, strict=False)
+            used = tuple(link.as_fewer(alike, fewer) for link, fewer, alike in gains)
         return replace(self, links=used, fewer_links=self.fewer_links[: len(links) - 1], devices=devices)

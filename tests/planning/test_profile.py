@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from deepplan.errors import InvalidInputError
@@ -39,6 +41,31 @@ def test_links_can_be_restricted_and_reordered(small_profile):
     restricted = profile.with_links([2, 0])
     assert restricted.devices == ("c", "a") and len(restricted.links) == 2 and restricted.model == "tiny"
     assert small_profile(3).with_links([1]).devices == ()
+
+
+def test_fewer_links_carry_more_each(small_profile):
+    """Four links that carry 40, 30, 30 and 20 GB/s at once; 55 alone, 50 and 48 in twos."""
+    rates = [40.0, 30.0, 30.0, 20.0]
+    profile = dataclasses.replace(
+        small_profile(),
+        links=tuple(LinkProfile(0.03, rate) for rate in rates),
+        fewer_links=((LinkProfile(0.003, 55.0),), (LinkProfile(0.008, 50.0), LinkProfile(0.008, 48.0))),
+    )
+    assert profile.with_links([0]).links == (LinkProfile(0.003, 55.0),)
+    assert profile.with_links([0, 1]).links == profile.fewer_links[1]
+    slow = profile.with_links([0, 3]).links[1]  # gains as much as the second does, from its own rate
+    assert (slow.latency_ms, slow.bandwidth_gbps) == pytest.approx((0.008, 20.0 * 48.0 / 30.0))
+    assert profile.with_links([0, 1, 2]).links == profile.links[:3]  # of three at once nothing is known
+    twice = profile.with_links([0, 1, 2]).with_links([0, 1])
+    assert twice.links == profile.fewer_links[1] and twice.with_links([0]).links == profile.fewer_links[0]
+    assert profile.with_links([0, 1]).with_links([0, 1]).links == profile.fewer_links[1]
+
+
+@pytest.mark.parametrize("counts", [(2,), (1, 1), (1, 2), (0,)])
+def test_fewer_links_are_one_then_two_and_less_than_all(counts, small_profile):
+    fewer = tuple((LinkProfile(0.01, 10.0),) * count for count in counts)
+    with pytest.raises(InvalidInputError, match="fewer_links"):
+        small_profile(2, fewer_links=fewer)
 
 
 @pytest.mark.parametrize("links", [[], [0, 0], [3], [-1]])
