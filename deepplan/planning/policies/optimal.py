@@ -6,8 +6,8 @@ proven optimal. With hundreds of layers only the most promising beginnings are k
 say how far from the optimum the plan can be.
 
 Where the target GPU decodes, the same search is made once more with groups that cross coded among its choices, cut by
-the bounds of all plans, coded or not. Its plan is taken if it is faster, after its groups were tried the other way one
-by one; plain plans are preferred, and plain groups in it, where that is as fast.
+the bounds of all plans, coded or not. Its plan is taken if it is faster by more than predictions of coded plans err,
+after its groups were tried the other way one by one; plain groups are preferred in it where that is as fast.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ EXACT_LAYERS = 12  # up to here no beginning is ever given up
 FIRST_WIDTH = 32  # beginnings kept by the quick passes, whose plan makes the next one cheaper
 ALL_STATES = 200_000  # beginnings kept by the last pass, over all layers
 ALL_CODED_STATES = 40_000  # likewise with coding, where each beginning goes on in twice as many ways
+CODING_GAINS = 0.06  # the share of a plain plan's latency that coding must be predicted to gain
 _SAME = 1e-12  # relative difference below which two latencies are the same
 
 
@@ -49,11 +50,15 @@ class _Found:
         return self.bound_ms >= self.total_ms * (1.0 - _SAME)
 
 
-def optimal(profile: Profile) -> Choices:
-    """The fastest plan found; never slower than any other policy's, nor than without coding."""
+def optimal(profile: Profile, coding_gains: float = CODING_GAINS) -> Choices:
+    """The fastest plan found; never slower than any other policy's, nor than without coding.
+
+    A coded plan must be faster than the best plain one by the share `coding_gains`. Otherwise the plain one is the
+    result, and its bound is one on plain plans.
+    """
     found = _best_plain(replace(profile, decode_gbps=None))
     if any(profile.codable(layer) for layer in profile.layers):
-        found = _best_coded(profile, found)
+        found = _best_coded(profile, found, coding_gains)
     return replace(found.choices, bound_ms=found.total_ms if found.proven else found.bound_ms)
 
 
@@ -66,15 +71,16 @@ def _best_plain(profile: Profile) -> _Found:
     return _passes(profile, bounds, found, ALL_STATES, quick=(True, False))
 
 
-def _best_coded(profile: Profile, plain: _Found) -> _Found:
-    """What is best with coding; the plan of `plain` unless another one is faster."""
+def _best_coded(profile: Profile, plain: _Found, coding_gains: float) -> _Found:
+    """What is best with coding; `plain` unless that gains enough."""
     bounds = SuffixBounds.of(profile)
     found = _Found(plain.choices, plain.total_ms, bounds.whole_ms + profile.call_overhead_ms)
     found = _passes(profile, bounds, found, ALL_CODED_STATES, quick=(True,))
     choices = min((flip_groups(profile, each.choices) for each in (plain, found)), key=partial(latency_ms, profile))
     total_ms = latency_ms(profile, choices)
-    if total_ms >= plain.total_ms * (1.0 - _SAME):
-        choices, total_ms = plain.choices, plain.total_ms
+    if total_ms >= plain.total_ms * (1.0 - max(coding_gains, _SAME)):
+        # Where nothing coded is faster, what was found of all plans holds for plain ones, too.
+        return replace(plain, bound_ms=max(plain.bound_ms, min(found.bound_ms, plain.total_ms)))
     return _Found(choices, total_ms, min(found.bound_ms, total_ms))
 
 

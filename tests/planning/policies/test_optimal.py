@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from deepplan.planning.bounds import lower_bound_ms
 from deepplan.planning.plan import Plan
+from deepplan.planning.policies.optimal import CODING_GAINS, optimal
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 from deepplan.planning.search import POLICIES, search
 from deepplan.planning.simulator import simulate
@@ -45,13 +46,26 @@ def test_no_plan_is_faster(layers, links, random_profile, best_of_all_plans):
         assert plan.gap == pytest.approx(0, abs=1e-9)
 
 
+def fastest(profile):
+    """The plan with coding wherever it gains anything."""
+    choices = optimal(profile, coding_gains=0.0)
+    return Plan.from_choices(
+        profile,
+        choices.placements,
+        choices.groups,
+        choices.routes,
+        coded=choices.coded,
+        bound_ms=choices.bound_ms,
+    )
+
+
 @pytest.mark.parametrize("layers, links", [(2, 1), (3, 2), (4, 1), (4, 3), (5, 1), (5, 2), (6, 1)])
 def test_no_plan_is_faster_coded_or_not(layers, links, random_coded_profile, best_of_all_plans):
     """Over all plans: placements, groups, routes and which groups are coded."""
     rng, coded = random.Random(100 * layers + links), 0
     for _ in range(60):
         profile = random_coded_profile(rng, layers, links)
-        plan, plain, best_ms = search(profile), search(profile, coding=False), best_of_all_plans(profile)
+        plan, plain, best_ms = fastest(profile), search(profile, coding=False), best_of_all_plans(profile)
         assert plan.predicted_ms == near(best_ms)
         assert plan.gap == pytest.approx(0, abs=1e-9)
         assert lower_bound_ms(profile) <= best_ms * (1 + 1e-9)
@@ -59,6 +73,17 @@ def test_no_plan_is_faster_coded_or_not(layers, links, random_coded_profile, bes
         assert any(plan.coded) == (plan.predicted_ms < plain.predicted_ms)
         coded += any(plan.coded)
     assert coded > 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_coding_has_to_gain_more_than_predictions_err(seed, random_coded_profile):
+    profile = random_coded_profile(random.Random(seed), 1 + seed % 5, 1 + seed % 2)
+    plan, plain = search(profile), search(profile, coding=False)
+    if fastest(profile).predicted_ms < (1 - CODING_GAINS) * plain.predicted_ms:
+        assert plan.predicted_ms == fastest(profile).predicted_ms and any(plan.coded)
+    else:
+        assert plan.timeline == plain.timeline and not any(plan.coded)
+        assert plan.gap == pytest.approx(0, abs=1e-9)
 
 
 times = st.sampled_from([0.0, 0.5, 1.0, 1.5])
