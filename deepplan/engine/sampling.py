@@ -13,7 +13,7 @@ from deepplan import _core
 from deepplan.engine.capturing import COLD, WARM, Captures, Kind
 from deepplan.engine.precision import precision
 
-MAX_CLOCK_MS = 0.003  # what one clock in a stream can cost a layer; more is noise
+MAX_CLOCK_MS = 0.006  # what clocks can cost a layer of a captured run; more is noise
 SLOW_MS = 500.0  # a run that takes longer is not repeated for its own sake
 STARVED_MS = 100.0  # nor one beside a busy link: some layers get next to nothing of it then
 
@@ -36,7 +36,7 @@ class Sample:
 class Sampler:
     """Runs one session on fixed inputs. Repeats adapt, so that each sample takes about `budget_s`.
 
-    With `captures`, runs are measured as a loaded model makes them: launched whole.
+    With `captures`, runs are measured as a loaded model makes them.
     """
 
     def __init__(
@@ -55,35 +55,35 @@ class Sampler:
         self._budget_s = budget_s
         self._captures = captures
         self._has_run = False
-        self._slow_ms = SLOW_MS
 
     def sample(self, plan: _core.ExecutionPlan, report: Report, *, busy_link: bool = False) -> Sample:
         """Cold runs of `plan`; with `busy_link` while other copies fill the target's own link."""
         self._session.rebind(plan)
-        self._slow_ms = STARVED_MS if busy_link else SLOW_MS
         if self._captures is not None:
             self._captures.forget()
             if not self._has_run:
                 self._cold_run()  # what the first run of a process takes says nothing of the next
-            if self._cold_run() < self._slow_ms:  # beside which the launches of operators are nothing
+            if self._cold_run() < SLOW_MS:  # beside which the launches of operators are nothing
                 self._captures.add(COLD, Kind(cold=True, timed=True), WARM)
         self._session.set_background_load(busy_link)
         try:
-            return self._sample(report)
+            return self._sample(report, STARVED_MS if busy_link else SLOW_MS)
         finally:
             self._session.set_background_load(False)
 
     def warm_ms(self) -> float:
         """Latency in ms of a run with everything resident that the current plan loads."""
         once_ms = self._run()
-        return statistics.median([once_ms, *(self._run() for _ in range(self._repeats(once_ms, share=0.25) - 1))])
+        return statistics.median(
+            [once_ms, *(self._run() for _ in range(self._repeats(once_ms, SLOW_MS, share=0.25) - 1))]
+        )
 
-    def _sample(self, report: Report) -> Sample:
+    def _sample(self, report: Report, slow_ms: float) -> Sample:
         on_gpu = self._target != "cpu"
         if on_gpu:
             self._cold_run()  # the first run of all pays what only first runs cost
         clocked_ms, times = self._clocked_run()
-        repeats = self._repeats(clocked_ms, share=0.5)
+        repeats = self._repeats(clocked_ms, slow_ms, share=0.5)
         # Where one run takes long, the first one counts: there is no time for another, and its first costs are small.
         runs = [(clocked_ms, times)] if repeats == 1 else []
         plain_ms: list[float] = []
@@ -97,9 +97,9 @@ class Sampler:
         clock_ms = (clocked_median_ms - latency_ms) / max(1, len(times.layers))
         return _summarise([measured for _, measured in runs], min(max(0.0, clock_ms), MAX_CLOCK_MS), latency_ms)
 
-    def _repeats(self, once_ms: float, share: float) -> int:
+    def _repeats(self, once_ms: float, slow_ms: float, share: float) -> int:
         fitting = share * self._budget_s * 1e3 / max(once_ms, 1e-3)
-        return int(min(20, max(fitting, 3 if once_ms < self._slow_ms else 1)))
+        return int(min(20, max(fitting, 3 if once_ms < slow_ms else 1)))
 
     def _clocked_run(self) -> tuple[float, _core.RunTimes]:
         self._session.set_timed(True)
