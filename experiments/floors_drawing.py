@@ -35,7 +35,7 @@ def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None
     # More links do nothing for on-demand: it is shown once.
     fewest = min((row["links"] for row in rows), default=1)
     shown = [row for row in rows if row["method"] != "demand" or row["links"] == fewest]
-    series = sorted({_series(row) for row in shown}, key=lambda s: (s[0] != "demand", s[2], list(TITLES).index(s[0])))
+    series = sorted({_series(row) for row in shown}, key=_order)
     counts = sorted({row["links"] for row in rows})
     figure = Figure(figsize=(13, 1.2 + 2.9 * max(len(dtypes), 1)), dpi=160, layout="constrained")
     panels = figure.subplots(max(len(dtypes), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -51,7 +51,7 @@ def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None
     figure.suptitle(_title(rows, provenance), fontsize=11, x=0.01, ha="left")
     handles: list[Any] = [_patch(one, counts) for one in series]
     handles.append(Patch(color=FLOOR, label="floor"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -90,6 +90,11 @@ def _p99_ratio(row: Row) -> float:
 
 def _series(row: Row) -> Series:
     return row["method"], row["coded"], row["links"]
+
+
+def _order(series: Series) -> tuple[bool, int, int, bool]:
+    method, coded, links = series
+    return method != "demand", links, list(TITLES).index(method), coded
 
 
 def _colour(row: Row, counts: Sequence[int]) -> str:

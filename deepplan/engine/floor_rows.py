@@ -26,7 +26,8 @@ class FloorRow:
     """One engine over the first `links` devices. `cold_ms` is a median; `coded` says whether weights travel coded.
 
     `launch` is the session's: "graph" or "operators". `graph_replay_ms` is the resident part of the floor, by one
-    graph if `replayed`.
+    graph if `replayed`. `link_gbps` is what the target's link carries while it is alone, `together_gbps` what all
+    `links` do at once: host memory may carry less than their sum.
     """
 
     model: str
@@ -43,6 +44,7 @@ class FloorRow:
     replayed: bool
     crossing_bytes: int
     link_gbps: float
+    together_gbps: float
     repeats: int
     stall_ms: float
     launch: str
@@ -79,23 +81,27 @@ def measure_rows(
     for count in counts:
         used = Devices(devices.names[:count])
         for engine, plan in _plans(profile, used, coding):
-            with Session(source, plan, used) as session:
+            with Session(source, plan, Devices(used.names[: len(plan.links)])) as session:
                 check(session)
                 latencies = measure(session, source.tensor_inputs(), warm_only=False, repeats=repeats(engine, plan))
                 launch = session.launch
-            yield _row(engine, plan, latencies, launch, floor, used)
+            together_gbps = sum(link.bandwidth_gbps for link in profile.with_links(range(count)).links)
+            yield _row(engine, plan, latencies, launch, floor, together_gbps, used)
 
 
 def _plans(profile: Profile, used: Devices, coding: bool) -> Iterator[tuple[str, Plan]]:
     for engine in ENGINES:
-        plain = search(profile, policy_of(engine), devices=used.names, coding=False)
+        names = used.names[:1] if engine == "demand" else used.names  # one copy travels over one link
+        plain = search(profile, policy_of(engine), devices=names, coding=False)
         yield engine, plain
-        plan = search(profile, policy_of(engine), devices=used.names) if coding else plain
+        plan = search(profile, policy_of(engine), devices=names) if coding else plain
         if any(plan.coded):
             yield engine, plan
 
 
-def _row(engine: str, plan: Plan, latencies: Latencies, launch: str, floor: Floor, used: Devices) -> FloorRow:
+def _row(
+    engine: str, plan: Plan, latencies: Latencies, launch: str, floor: Floor, together_gbps: float, used: Devices
+) -> FloorRow:
     links = len(used.names)
     return FloorRow(
         model=plan.model,
@@ -112,6 +118,7 @@ def _row(engine: str, plan: Plan, latencies: Latencies, launch: str, floor: Floo
         replayed=floor.resident.replayed,
         crossing_bytes=floor.crossing_bytes,
         link_gbps=floor.link_gbps,
+        together_gbps=together_gbps,
         repeats=len(latencies.cold_ms),
         stall_ms=latencies.stall_ms,
         launch=launch,

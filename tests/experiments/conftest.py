@@ -58,6 +58,7 @@ def floor_row(**fields: Any) -> dict[str, Any]:
             "launch": "graph",
             "crossing_bytes": 1000,
             "link_gbps": 50.0,
+            "together_gbps": 90.0,
             **fields,
         },
     }

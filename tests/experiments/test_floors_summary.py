@@ -27,6 +27,25 @@ def test_cold_starts_over_one_link_are_held_to_the_bars(make_floor_row: MakeRow)
     assert summary["worst_ratio_by_links"]["2"] == {"value": 10.0, "row": "parallel fp32 deepplan, 2 links"}
 
 
+def test_cold_starts_over_several_links_are_held_to_what_limits_them(make_floor_row: MakeRow) -> None:
+    from floors_summary import summarise
+
+    resident = {"graph_replay_ms": 5.0, "crossing_bytes": 100_000_000}
+    links = {"graph_replay_ms": 1.0, "crossing_bytes": 450_000_000}
+    rows = [
+        make_floor_row(model="a", links=2, cold_ms=5.56, **resident),
+        make_floor_row(model="b", links=2, cold_ms=5.79, **links),
+        make_floor_row(model="c", links=4, cold_ms=6.06, **links),
+        make_floor_row(model="d", links=8, cold_ms=6.04, **links),
+        make_floor_row(model="e", links=4, cold_ms=5.54, **resident),
+        make_floor_row(model="f", links=1, cold_ms=9.0, **links),
+    ]
+    above = summarise(rows)["several_links_above_bar"]
+    assert above["missed"] == ["a fp32 deepplan, 2 links", "c fp32 deepplan, 4 links"]
+    together = summarise(rows)["worst_over_together"]  # 90 GB/s bring 450 MB in 5 ms
+    assert together == {"value": pytest.approx(1.8), "row": "f fp32 deepplan, 1 link"}
+
+
 def test_error_is_relative_to_the_measurement(make_floor_row: MakeRow) -> None:
     from floors_summary import summarise
 
