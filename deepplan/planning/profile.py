@@ -58,7 +58,7 @@ class LinkProfile(Record):
 
     def as_fewer(self, many: LinkProfile, fewer: LinkProfile) -> LinkProfile:
         """This link with the gain of one that costs `many` while all carry and `fewer` while fewer do."""
-        latency_ms = max(0.0, self.latency_ms + (fewer.latency_ms - many.latency_ms))
+        latency_ms = max(0.0, fewer.latency_ms + (self.latency_ms - many.latency_ms))
         return LinkProfile(latency_ms, self.bandwidth_gbps / many.bandwidth_gbps * fewer.bandwidth_gbps)
 
 

@@ -103,7 +103,7 @@ def coding_machine(machine: str, tmp_path: Path) -> str:
     """The same machine where the target decodes and the second layer is larger and has a code."""
     path = tmp_path / machine / "net-fp32-b1.json"
     profile = Profile.load(path)
-    fc = LayerProfile("fc", "Linear", 8_000_000, 0.2, 0.5, None, coded_bytes=5_600_000)
+    fc = LayerProfile("fc", "Linear", 8_000_000, 0.2, 0.05, None, coded_bytes=5_600_000)
     replace(profile, layers=(profile.layers[0], fc), decode_gbps=1000.0).save(path)
     return machine
 

@@ -92,7 +92,7 @@ def test_plans_of_other_policies_lie_side_by_side(tmp_path: Path) -> None:
 
 def test_plans_with_and_without_coding_lie_side_by_side(tmp_path: Path) -> None:
     profile = profile_of(ORIGIN)
-    layers = tuple(replace(layer, coded_bytes=layer.size_bytes // 2) for layer in profile.layers)
+    layers = tuple(replace(layer, execute_ms=0.001, coded_bytes=layer.size_bytes // 2) for layer in profile.layers)
     profile = replace(profile, layers=layers, decode_gbps=1000.0)
     with_coding, without = search(profile), search(profile, coding=False)
     assert any(with_coding.coded)
