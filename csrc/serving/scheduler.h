@@ -65,8 +65,8 @@ struct ServingCounters {
 // others are as large as those can bear, and a link that a queued cold start needs is not lent. So, while jobs take
 // what they are predicted to, no accepted request is late.
 //
-// Times are ms on the caller's clock and never go back. A request costs O(log GPUs) and, while many are queued on its
-// GPU, the search for others to batch it with, which never looks past the deadlines of those in between.
+// Times are ms on the caller's clock and never go back. A request costs O(log GPUs), a job besides a walk over its
+// queue, as far as the last request that it is batched with and no further than the deadlines in between allow.
 class Scheduler {
  public:
   // InvalidArgument where costs or counts are out of range, or memory is too small for an instance.

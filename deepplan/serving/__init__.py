@@ -1,0 +1,1 @@
+"""Serving requests for many models."""
