@@ -7,7 +7,7 @@ find_package(pybind11 2.13 CONFIG REQUIRED HINTS "${pybind11_hint}")
 file(GLOB module_sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/csrc/python/*.cpp")
 pybind11_add_module(_native MODULE NO_EXTRAS ${module_sources})
 # pybind11 first: torch's headers carry a copy of their own.
-target_link_libraries(_native PRIVATE pybind11::module deepplan_torch "${torch_dir}/lib/libtorch_python.so")
+target_link_libraries(_native PRIVATE pybind11::module deepplan_torch deepplan_serving "${torch_dir}/lib/libtorch_python.so")
 set_target_properties(_native PROPERTIES INSTALL_RPATH "$ORIGIN/../torch/lib")
 
 configure_file("${CMAKE_CURRENT_SOURCE_DIR}/cmake/_built_with.py.in" "${CMAKE_CURRENT_BINARY_DIR}/_built_with.py" @ONLY)

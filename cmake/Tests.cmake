@@ -18,6 +18,7 @@ endfunction()
 
 deepplan_tests(core)
 deepplan_tests(runtime)
+deepplan_tests(serving)
 if(DEEPPLAN_TORCH_FOUND)
   deepplan_tests(torch)
 endif()

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 def device_count(backend: str) -> int: ...
@@ -140,3 +142,44 @@ class Session:
     def crossing_bytes(self) -> int: ...
     @property
     def host_bytes(self) -> int: ...
+
+class BatchCost:
+    def __init__(self, size: int, warm_ms: float, cold_ms: Sequence[float]) -> None: ...
+
+class ServedModel:
+    def __init__(self, device_bytes: int, batches: Sequence[BatchCost]) -> None: ...
+
+class SchedulerOptions:
+    def __init__(
+        self, gpus: int, gpu_bytes: int, objective_ms: float, most_links: int = 1, pinned: Sequence[bool] = ()
+    ) -> None: ...
+
+class ServingCounters:
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def cold_starts(self) -> int: ...
+    @property
+    def evictions(self) -> int: ...
+
+class SimulatedRequests:
+    @property
+    def latency_ms(self) -> npt.NDArray[np.float64]: ...
+    @property
+    def cold(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def refused(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def gpu(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def counters(self) -> ServingCounters: ...
+
+def simulate_serving(
+    models: Sequence[ServedModel],
+    instance_model: Sequence[int],
+    options: SchedulerOptions,
+    arrivals_ms: npt.NDArray[np.float64],
+    instances: npt.NDArray[np.int32],
+) -> SimulatedRequests: ...

@@ -10,5 +10,6 @@ PYBIND11_MODULE(_native, module) {
   deepplan::bind_copies(module);
   deepplan::bind_devices(module);
   deepplan::bind_graph(module);
+  deepplan::bind_serving(module);
   deepplan::bind_session(module);
 }

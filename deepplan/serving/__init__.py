@@ -1,1 +1,1 @@
-"""Serving requests for many models: so far, the workloads to measure it with."""
+"""Serving many models from host memory: workloads, and what the scheduler makes of them in virtual time."""

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "serving/scheduler.h"
+
+namespace deepplan {
+
+// By request, in the order of arrival.
+struct SimulatedRequests {
+  std::vector<double> latency_ms;     // from arrival to the end of its job; NaN where refused
+  std::vector<std::uint8_t> cold;     // 1: its job was a cold start
+  std::vector<std::uint8_t> refused;  // 1: not accepted
+  std::vector<std::int32_t> gpu;      // where it ran, or would have
+  ServingCounters counters;
+};
+
+// Serves arrivals in virtual time, in which every job takes what it is predicted to. Arrivals are in ms, ascending,
+// each of the instance beside it. What ends at the time of an arrival has ended for it.
+// InvalidArgument for a setup that Scheduler refuses, and for arrivals out of order or without an instance.
+SimulatedRequests simulate_serving(ServingSetup setup, std::span<const double> arrivals_ms,
+                                   std::span<const std::int32_t> instances);
+
+}  // namespace deepplan
