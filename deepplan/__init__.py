@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deepplan.planning.plan import Plan
     from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
     from deepplan.planning.timeline import Timeline
+    from deepplan.serving.simulation import ServedModel, ServingResult, simulate_serving
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,8 @@ __all__ = [
     "OutOfMemoryError",
     "Plan",
     "Profile",
+    "ServedModel",
+    "ServingResult",
     "Session",
     "Timeline",
     "UnknownNameError",
@@ -58,6 +61,7 @@ __all__ = [
     "profile",
     "search",
     "simulate",
+    "simulate_serving",
 ]
 
 _HOMES = {
@@ -77,6 +81,7 @@ _HOMES = {
     "deepplan.planning.plan": ("Plan",),
     "deepplan.planning.profile": ("LayerProfile", "LinkProfile", "Profile"),
     "deepplan.planning.timeline": ("Timeline",),
+    "deepplan.serving.simulation": ("ServedModel", "ServingResult", "simulate_serving"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
