@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from deepplan.serving.simulation import ServedModel, simulate_serving
-
 from deepplan.planning.search import search
 from deepplan.profiles import shipped_profile
 from deepplan.serving.arrivals import Arrivals, poisson
+from deepplan.serving.simulation import ServedModel, simulate_serving
 from methods import METHODS, Method
 
 POLICIES = {"pipeline": "pipeswitch", "deepplan": "optimal"}
