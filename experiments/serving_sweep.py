@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from deepplan.engine.benchmark import policy_of
 from deepplan.planning.search import search
 from deepplan.profiles import shipped_profile
 from deepplan.serving.arrivals import Arrivals, poisson
 from deepplan.serving.simulation import ServedModel, simulate_serving
 from methods import METHODS, Method
 
-POLICIES = {"pipeline": "pipeswitch", "deepplan": "optimal"}
 SERVED = tuple(method for method in METHODS if method.title in ("PipeSwitch", "DHA", "PT+DHA"))
 
 
@@ -20,7 +20,7 @@ def served_model(machine: str, model: str, method: Method, links: int = 2) -> Se
     """A zoo model in fp32 as `method` provisions it: over up to `links` links if it is parallel."""
     profile = shipped_profile(machine, model)
     counts = range(1, (links if method.parallel else 1) + 1)
-    plans = [search(profile, POLICIES[method.engine], devices=range(count), coding=False) for count in counts]
+    plans = [search(profile, policy_of(method.engine), devices=range(count), coding=False) for count in counts]
     return ServedModel.of(profile, plans, instances=1)
 
 
@@ -74,7 +74,7 @@ def _row(
         "requests": len(result),
         "p50_ms": result.p50_ms,
         "p99_ms": result.p99_ms,
-        "goodput": float((result.latency_ms <= objective_ms).mean()),
+        "goodput": float(result.within(objective_ms).mean()),
         "cold_rate": result.cold_rate,
         "warm_ms": model.warm_ms[0],
         "cold_ms": list(model.cold_ms[0]),

@@ -33,6 +33,8 @@ Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& pl
     if (added.coded) links.prepare_decoding(link);
     added.ready = (added.coded ? links.target() : links.device(link)).create_event();
     pieces.push_back(pieces_of(static_cast<int>(group)));
+    Stream* const stream = &last_stream(added);
+    if (std::find(writing_.begin(), writing_.end(), stream) == writing_.end()) writing_.push_back(stream);
   }
   pieces_ = order_pieces(pieces, plan.route, links.count());
 }
@@ -87,12 +89,8 @@ void Loader::begin(char* device_base, std::span<const std::shared_ptr<Event>> af
   begun_ = true;
   timing_ = timed_;
   next_ = 0;
-  std::set<Stream*> writing;
-  for (Group& group : groups_) {
-    group.issued = false;
-    writing.insert(&last_stream(group));
-  }
-  for (Stream* stream : writing) {
+  for (Group& group : groups_) group.issued = false;
+  for (Stream* stream : writing_) {
     for (const auto& event : after) {
       if (event) stream->wait(*event);
     }

@@ -90,6 +90,7 @@ class Loader {
   const HostWeights* weights_;
   std::vector<Piece> pieces_;  // in the order of issue
   std::vector<Group> groups_;
+  std::vector<Stream*> writing_;                        // on which groups become ready, each once
   std::vector<std::unique_ptr<Stream>> clock_streams_;  // one a link, on the target; only when timed, null where the
                                                         // load stream itself sees all
   char* device_base_ = nullptr;

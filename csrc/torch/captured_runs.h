@@ -40,8 +40,8 @@ class CapturedRuns {
   // keep the memory. Destroys nothing: that would make CUDA give the capture up.
   void begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run);
   // After the capture's end. A run of the same kind is replaced, and runs over other memory are dropped: their weights
-  // will not be there. InvalidArgument unless the last begin() was of that kind, and for
-  // a graph of other parts than the run's waits make.
+  // will not be there. InvalidArgument unless the last begin() was of that kind, and for a graph of
+  // other parts than the run's waits make.
   void adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph);
 
   // Null unless such a run was captured and adopted with the weights at `device_base`, in memory of `pool` that was not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,10 @@ from deepplan.export.graph import Graph
 
 @dataclass(frozen=True)
 class Copies:
-    """A plan that loads every layer with parameters, and the bytes and the route of each of its groups."""
+    """A plan that loads every layer with parameters, and the bytes of each of its groups."""
 
     plan: _core.ExecutionPlan
     group_bytes: tuple[int, ...]
-    routes: tuple[int, ...]
 
 
 def one_group(graph: Graph) -> _core.ExecutionPlan:
@@ -29,9 +29,10 @@ def one_group_per_layer(graph: Graph, links: int) -> Copies:
     """A copy for each layer with parameters, the links taking turns."""
     sizes = layer_sizes(graph)
     loads = [size > 0 for size in sizes]
-    groups = [sum(loads[:index]) if load else -1 for index, load in enumerate(loads)]
-    routes = tuple(index % links for index in range(sum(loads)))
-    return Copies(_core.ExecutionPlan(loads, groups, list(routes)), tuple(filter(None, sizes)), routes)
+    counted = itertools.count()
+    groups = [next(counted) if load else -1 for load in loads]
+    routes = [index % links for index in range(sum(loads))]
+    return Copies(_core.ExecutionPlan(loads, groups, routes), tuple(filter(None, sizes)))
 
 
 def all_in_place(graph: Graph, only: Sequence[bool] | None = None) -> _core.ExecutionPlan:

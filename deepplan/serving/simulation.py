@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -18,26 +18,12 @@ from deepplan.errors import InvalidInputError
 from deepplan.planning.plan import Plan
 from deepplan.planning.profile import Profile
 from deepplan.planning.records import Count, PositiveBytes, Range, Record, coerce, refusal
+from deepplan.serving.arrivals import MINUTE_MS, Arrivals
 
 if TYPE_CHECKING:
     from deepplan import _core
 
-MINUTE_MS = 60_000
-
 RunMs = Annotated[float, Range(1e-6, 1e12)]
-
-
-class ServedArrivals(Protocol):
-    """What is read of a workload; `deepplan.serving.arrivals.Arrivals` is one."""
-
-    @property
-    def times_ms(self) -> npt.NDArray[np.float64]: ...
-    @property
-    def instances(self) -> npt.NDArray[np.int32]: ...
-    @property
-    def instance_count(self) -> int: ...
-    @property
-    def duration_ms(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +122,7 @@ class ServingResult:
     @property
     def goodput(self) -> float:
         """The share of all requests that were answered within the objective."""
-        return _mean(self._within_objective)
+        return _mean(self.within(self.objective_ms))
 
     @property
     def cold_rate(self) -> float:
@@ -148,23 +134,23 @@ class ServingResult:
         """The share of all requests that were refused."""
         return _mean(self.refused)
 
+    def within(self, objective_ms: float) -> npt.NDArray[np.bool_]:
+        """Which requests were answered within `objective_ms`; none that was refused."""
+        # Sums of times round: what ends at its deadline is not late.
+        within: npt.NDArray[np.bool_] = self.latency_ms <= objective_ms * (1 + 1e-9)  # False for NaN
+        return within
+
     def per_minute(self) -> MinuteByMinute:
         minutes = math.ceil(self.duration_ms / MINUTE_MS)
         ends = np.searchsorted(self.times_ms, MINUTE_MS * np.arange(1, minutes))
         parts = [slice(a, b) for a, b in zip([0, *ends], [*ends, len(self)])]
-        accepted = ~self.refused
+        accepted, within = ~self.refused, self.within(self.objective_ms)
         return MinuteByMinute(
             requests=np.array([part.stop - part.start for part in parts], np.int64),
             p99_ms=np.array([_percentile(self.latency_ms[part][accepted[part]], 99) for part in parts]),
-            goodput=np.array([_mean(self._within_objective[part]) for part in parts]),
+            goodput=np.array([_mean(within[part]) for part in parts]),
             cold_rate=np.array([_mean(self.cold[part][accepted[part]]) for part in parts]),
         )
-
-    @property
-    def _within_objective(self) -> npt.NDArray[np.bool_]:
-        # Sums of times round: what ends at its deadline is not late.
-        within: npt.NDArray[np.bool_] = self.latency_ms <= self.objective_ms * (1 + 1e-9)  # False for NaN
-        return within
 
     def _percentile_ms(self, percent: float) -> float:
         return _percentile(self.latency_ms[~self.refused], percent)
@@ -172,7 +158,7 @@ class ServingResult:
 
 def simulate_serving(
     models: Sequence[ServedModel],
-    arrivals: ServedArrivals,
+    arrivals: Arrivals,
     *,
     gpus: int,
     gpu_memory_bytes: int,

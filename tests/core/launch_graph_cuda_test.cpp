@@ -2,6 +2,7 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include "core/cuda/graph_parts.h"
 #include "core/error.h"
 #include "core/every_backend.h"
 
@@ -13,10 +14,6 @@ constexpr std::size_t kMiB = std::size_t{1} << 20;
 struct LaunchGraphTest : EveryBackend {};
 INSTANTIATE_TEST_SUITE_P(, LaunchGraphTest, testing::Values(Backend::Cuda), backend_name);
 
-struct Destroy {
-  void operator()(cudaGraph_t graph) const { (void)cudaGraphDestroy(graph); }
-};
-
 // What `work` gives to a stream and to those it makes wait for that one.
 template <typename Work>
 std::unique_ptr<LaunchGraph> capture(Device& device, Stream& stream, const Work& work) {
@@ -25,7 +22,7 @@ std::unique_ptr<LaunchGraph> capture(Device& device, Stream& stream, const Work&
   work();
   cudaGraph_t graph = nullptr;
   EXPECT_EQ(cudaStreamEndCapture(native, &graph), cudaSuccess);
-  const std::unique_ptr<CUgraph_st, Destroy> captured(graph);
+  const CapturedGraph captured(graph);
   return device.instantiate(graph);
 }
 

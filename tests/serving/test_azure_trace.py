@@ -21,16 +21,6 @@ SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "azure_functi
 Write = Callable[[str], Path]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write_text(text: str) -> Path:
-        path = tmp_path / "trace.csv"
-        path.write_text(text)
-        return path
-
-    return write_text
-
-
 def trace(rows: Sequence[Sequence[int]], first_minute: int = 1) -> str:
     """A file's text with one function a row."""
     header = ",".join([NAMES, *(str(first_minute + minute) for minute in range(len(rows[0])))])

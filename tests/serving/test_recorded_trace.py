@@ -17,16 +17,6 @@ from deepplan.serving.recorded_trace import recorded
 Write = Callable[[str], Path]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write_text(text: str) -> Path:
-        path = tmp_path / "trace.csv"
-        path.write_text(text)
-        return path
-
-    return write_text
-
-
 def test_arrivals_come_back_as_they_were_written(write: Write) -> None:
     drawn = poisson(100, instance_count=5, duration_s=20)
     path = write("".join(f"{time!r},{instance}\n" for time, instance in zip(drawn.times_ms.tolist(), drawn.instances)))
