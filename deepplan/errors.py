@@ -41,3 +41,26 @@ class OutOfMemoryError(DeviceError):
 
 class BuildError(DeepPlanError):
     """The compiled core is missing or was built against another torch than the one installed."""
+
+
+class ServingError(DeepPlanError):
+    """A request that was not answered, for no fault in it; the message says why."""
+
+
+class OverloadedError(ServingError):
+    """Refused at once, because it would have been answered after its objective.
+
+    If no other request came, it would be accepted in `retry_after_s`; infinity: it takes longer by itself.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(ServingError):
+    """Nobody can take the request now: models are being registered, the server drains, the engine was lost."""
+
+
+class RunError(ServingError):
+    """The model failed while it ran the request."""
