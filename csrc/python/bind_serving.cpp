@@ -48,7 +48,8 @@ void bind_serving(py::module_& module) {
       .def_readonly("accepted", &ServingCounters::accepted)
       .def_readonly("refused", &ServingCounters::refused)
       .def_readonly("cold_starts", &ServingCounters::cold_starts)
-      .def_readonly("evictions", &ServingCounters::evictions);
+      .def_readonly("evictions", &ServingCounters::evictions)
+      .def_readonly("cancelled", &ServingCounters::cancelled);
   py::class_<SimulatedRequests>(module, "SimulatedRequests")
       .def_property_readonly("latency_ms", column(&SimulatedRequests::latency_ms))
       .def_property_readonly("cold", column(&SimulatedRequests::cold))

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace deepplan {
@@ -26,6 +27,11 @@ class RequestQueues {
   void push(int gpu, const QueuedRequest& request);
   // Removes the oldest request of an instance, wherever it stands in the GPU's queue.
   void pop_of_instance(int gpu, int instance);
+  // Removes a request from wherever it stands and returns the time that was planned for it. A cold start stays in its
+  // place, for the next request that is served by it; where there is none, nothing is removed, as for a request that is
+  // not queued.
+  std::optional<double> remove(int gpu, int instance, std::int64_t request);
+  bool any_of(int instance) const { return by_instance_[instance].first != kNone; }
 
   const QueuedRequest& at(Position position) const { return pool_[position].request; }
   Position first(int gpu) const { return by_gpu_[gpu].first; }
@@ -46,6 +52,8 @@ class RequestQueues {
   };
 
   Position new_node();
+  // `before` is the one before it among its instance's.
+  void unlink(int gpu, Position position, Position before);
 
   std::vector<Node> pool_;
   Position free_ = kNone;

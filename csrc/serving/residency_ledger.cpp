@@ -86,6 +86,18 @@ void ResidencyLedger::carry_out_load(int instance, int evictions, std::vector<in
   gpu.resident_bytes += instances_[instance].bytes;
 }
 
+bool ResidencyLedger::drop(int instance) {
+  Instance& entry = instances_[instance];
+  if (!entry.stays || entry.pinned) return false;
+  Gpu& gpu = gpus_[entry.gpu];
+  unlink(gpu, instance);
+  gpu.planned_bytes -= entry.bytes;
+  gpu.resident_bytes -= entry.bytes;
+  entry.stays = false;
+  entry.gpu = kNowhere;
+  return true;
+}
+
 void ResidencyLedger::append(Gpu& gpu, int instance) {
   instances_[instance].older = gpu.newest;
   instances_[instance].newer = kNowhere;

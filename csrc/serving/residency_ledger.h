@@ -33,6 +33,9 @@ class ResidencyLedger {
   int plan_load(int gpu, int instance);
   // The oldest planned load not yet carried out begins: its evictions are appended to `evicted`.
   void carry_out_load(int instance, int evictions, std::vector<int>& evicted);
+  // The instance leaves now; nothing is queued or runs that counts on it. False for one that does not stay or is
+  // pinned.
+  bool drop(int instance);
   // The bytes resident now, at most those of a GPU.
   std::size_t resident_bytes(int gpu) const { return gpus_[gpu].resident_bytes; }
 

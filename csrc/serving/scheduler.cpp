@@ -65,7 +65,7 @@ double Scheduler::begin_ms(int gpu, bool cold) const {
 
 // What begins at once leases the links that are free now; what waits can be sure of its own only.
 double Scheduler::planned_cold_ms(int gpu, const ServedModel& model) const {
-  const bool at_once = !gpus_[gpu].running && queues_.first(gpu) == RequestQueues::kNone;
+  const bool at_once = gpus_[gpu].running == kNothing && queues_.first(gpu) == RequestQueues::kNone;
   return fastest_cold(model.batches.front(), at_once ? std::max(links_.available(gpu), 1) : 1).ms;
 }
 
@@ -141,22 +141,26 @@ int Scheduler::choose_batch(int gpu, int links, double now_ms) const {
 
 void Scheduler::take(int gpu, int instance, int count) {
   requests_.clear();
-  Gpu& state = gpus_[gpu];
   RequestQueues::Position position = queues_.first(gpu);
   for (; count > 0; --count) {
     const QueuedRequest& taken = queues_.at(position);
     requests_.push_back(taken.request);
-    state.queued_ms -= taken.planned_ms;
+    const double planned_ms = taken.planned_ms;
     position = queues_.next_alike(position);
     queues_.pop_of_instance(gpu, instance);
+    leave_queue(gpu, planned_ms);
   }
-  if (queues_.first(gpu) == RequestQueues::kNone) state.queued_ms = 0;  // rounding does not add up
+}
+
+void Scheduler::leave_queue(int gpu, double planned_ms) {
+  gpus_[gpu].queued_ms -= planned_ms;
+  if (queues_.first(gpu) == RequestQueues::kNone) gpus_[gpu].queued_ms = 0;  // rounding does not add up
 }
 
 std::optional<Job> Scheduler::start(int gpu, double now_ms) {
   const RequestQueues::Position oldest = queues_.first(gpu);
   Gpu& state = gpus_[gpu];
-  if (state.running || oldest == RequestQueues::kNone) return std::nullopt;
+  if (state.running != kNothing || oldest == RequestQueues::kNone) return std::nullopt;
   const QueuedRequest head = queues_.at(oldest);
   const int links = head.cold ? links_.available(gpu) : 0;
   if (head.cold && links == 0) return std::nullopt;
@@ -175,7 +179,7 @@ std::optional<Job> Scheduler::start(int gpu, double now_ms) {
     ++counters_.cold_starts;
     counters_.evictions += evicted_.size();
   }
-  state.running = true;
+  state.running = head.instance;
   state.free_ms = now_ms + run_ms;
   reorder(gpu);
   for (int lender : leased_) reorder(lender);
@@ -184,13 +188,32 @@ std::optional<Job> Scheduler::start(int gpu, double now_ms) {
 
 std::span<const int> Scheduler::finish(int gpu, double now_ms) {
   Gpu& state = gpus_.at(gpu);
-  if (!state.running) throw InvalidArgument("GPU " + std::to_string(gpu) + " runs nothing that could end");
-  state.running = false;
+  if (state.running == kNothing) throw InvalidArgument("GPU " + std::to_string(gpu) + " runs nothing that could end");
+  state.running = kNothing;
   state.free_ms = now_ms;
   idle_.assign(1, gpu);
   links_.give_back(gpu, idle_);
   for (int changed : idle_) reorder(changed);
   return idle_;
+}
+
+bool Scheduler::cancel(std::int64_t request, int instance) {
+  const int gpu = ledger_.gpu_of(instance);
+  if (gpu == ResidencyLedger::kNowhere) return false;
+  const std::optional<double> planned_ms = queues_.remove(gpu, instance, request);
+  if (!planned_ms) return false;
+  ++counters_.cancelled;
+  leave_queue(gpu, *planned_ms);
+  reorder(gpu);
+  return true;
+}
+
+bool Scheduler::evict(int instance) {
+  const int gpu = ledger_.gpu_of(instance);
+  if (gpu == ResidencyLedger::kNowhere || gpus_[gpu].running == instance || queues_.any_of(instance)) return false;
+  if (!ledger_.drop(instance)) return false;
+  ++counters_.evictions;
+  return true;
 }
 
 }  // namespace deepplan

@@ -55,6 +55,7 @@ struct ServingCounters {
   std::uint64_t refused = 0;
   std::uint64_t cold_starts = 0;
   std::uint64_t evictions = 0;
+  std::uint64_t cancelled = 0;  // of those accepted
 };
 
 // Which GPU serves a request, when, with whom, and what leaves memory for it. A state machine: whoever knows the time,
@@ -81,12 +82,25 @@ class Scheduler {
   // holds until the next call of finish().
   std::span<const int> finish(int gpu, double now_ms);
 
+  // Nobody waits for a request any more: it leaves the queue. Not one that runs, nor one for which alone its instance
+  // is to be brought in, since others may count on what goes for it: false then.
+  bool cancel(std::int64_t request, int instance);
+  // The instance leaves its GPU now. False, and nothing happens, if it is not there to stay, is pinned, or something of
+  // it is queued or runs.
+  bool evict(int instance);
+
+  int gpu_count() const { return static_cast<int>(gpus_.size()); }
+  int instance_count() const { return static_cast<int>(setup_.instance_model.size()); }
+  // Where an instance is or will be; ResidencyLedger::kNowhere.
+  int gpu_of(int instance) const { return ledger_.gpu_of(instance); }
   const ServingCounters& counters() const { return counters_; }
   std::size_t resident_bytes(int gpu) const { return ledger_.resident_bytes(gpu); }
 
  private:
+  static constexpr int kNothing = -1;
+
   struct Gpu {
-    bool running = false;
+    int running = kNothing;                                     // the instance
     double free_ms = -std::numeric_limits<double>::infinity();  // when its job is predicted to end, or the last ended
     double queued_ms = 0;                                       // planned time of all that is queued
   };
@@ -96,6 +110,7 @@ class Scheduler {
   double planned_cold_ms(int gpu, const ServedModel& model) const;
   int choose_batch(int gpu, int links, double now_ms) const;
   void take(int gpu, int instance, int count);
+  void leave_queue(int gpu, double planned_ms);
   void reorder(int gpu) { order_.set(gpu, begin_ms(gpu, true)); }
 
   ServingSetup setup_;

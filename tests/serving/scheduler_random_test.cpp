@@ -22,6 +22,7 @@ struct Load {
   double objective_ms = 60;
   double mean_gap_ms = 1;
   bool pinned = false;
+  bool cancels = false;  // and evictions asked for
 };
 
 class Referee {
@@ -36,11 +37,13 @@ class Referee {
       finish_until(arrival_ms);
       now_ms_ = arrival_ms;
       submit(request, draw(0, kInstances - 1));
+      if (load_.cancels) interfere();
     }
     finish_until(std::numeric_limits<double>::infinity());
     EXPECT_TRUE(waiting_.empty()) << "every accepted request ends";
     EXPECT_EQ(scheduler_.counters().accepted + scheduler_.counters().refused, static_cast<std::uint64_t>(requests));
-    EXPECT_EQ(scheduler_.counters().accepted, ended_);
+    EXPECT_EQ(scheduler_.counters().accepted, ended_ + cancelled_);
+    EXPECT_EQ(scheduler_.counters().cancelled, cancelled_);
     EXPECT_EQ(scheduler_.counters().cold_starts, cold_starts_);
     EXPECT_EQ(scheduler_.counters().evictions, evictions_);
     EXPECT_GT(cold_starts_, 0u);
@@ -48,6 +51,8 @@ class Referee {
 
   std::uint64_t batched() const { return batched_; }
   std::uint64_t shared_links() const { return shared_links_; }
+  std::uint64_t cancelled() const { return cancelled_; }
+  std::uint64_t asked_evictions() const { return asked_evictions_; }
 
  private:
   static constexpr int kInstances = 40;
@@ -99,6 +104,26 @@ class Referee {
     start(admission.gpu);
   }
 
+  // Somebody goes away, and somebody has an instance evicted.
+  void interfere() {
+    if (!waiting_.empty() && draw(0, 2) == 0) {
+      const auto gone = std::next(waiting_.begin(), draw(0, static_cast<int>(waiting_.size()) - 1));
+      if (scheduler_.cancel(gone->first, gone->second.instance)) {
+        EXPECT_FALSE(scheduler_.cancel(gone->first, gone->second.instance)) << "it is gone";
+        waiting_.erase(gone);
+        ++cancelled_;
+      }
+    }
+    const int instance = draw(0, kInstances - 1);
+    const int gpu = scheduler_.gpu_of(instance);
+    if (!scheduler_.evict(instance)) return;
+    ASSERT_EQ(resident_[gpu].erase(instance), 1u) << "only what is resident can be evicted";
+    for (const auto& [request, waiting] : waiting_) EXPECT_NE(waiting.instance, instance) << "it was counted on";
+    EXPECT_EQ(scheduler_.gpu_of(instance), ResidencyLedger::kNowhere);
+    ++evictions_;
+    ++asked_evictions_;
+  }
+
   void finish_until(double end_ms) {
     while (!ends_.empty() && ends_.top().first <= end_ms) {
       const auto [time_ms, gpu] = ends_.top();
@@ -137,6 +162,7 @@ class Referee {
     for (int victim : job.evicted) {
       EXPECT_EQ(here.erase(victim), 1u) << "only what is resident can be evicted";
       for (const auto& [request, waiting] : waiting_) {
+        if (load_.cancels) break;
         EXPECT_FALSE(waiting.instance == victim && request < job.requests[0]) << "it was counted on";
       }
     }
@@ -170,7 +196,11 @@ class Referee {
     const double end_ms = now_ms_ + job.predicted_ms;
     const auto oldest =
         std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& w) { return w.second.gpu == gpu; });
-    ASSERT_EQ(job.requests[0], oldest->first) << "the oldest comes first";
+    ASSERT_NE(oldest, waiting_.end());
+    // Whoever inherits the place of one that was cancelled overtakes others.
+    if (!load_.cancels) {
+      ASSERT_EQ(job.requests[0], oldest->first) << "the oldest comes first";
+    }
     for (std::int64_t request : job.requests) {
       const auto first = std::find_if(waiting_.begin(), waiting_.end(),
                                       [&](const auto& w) { return w.second.instance == job.instance; });
@@ -195,6 +225,7 @@ class Referee {
   std::set<int> busy_;
   std::priority_queue<std::pair<double, int>, std::vector<std::pair<double, int>>, std::greater<>> ends_;
   std::uint64_t ended_ = 0, cold_starts_ = 0, evictions_ = 0, batched_ = 0, shared_links_ = 0;
+  std::uint64_t cancelled_ = 0, asked_evictions_ = 0;
 };
 
 TEST(RandomLoads, HoldWithOneLinkAndNoBatches) {
@@ -218,6 +249,18 @@ TEST(RandomLoads, HoldWithBatches) {
     batched += referee.batched();
   }
   EXPECT_GT(batched, 0u);
+}
+
+TEST(RandomLoads, HoldWhileRequestsAreCancelledAndInstancesEvicted) {
+  std::uint64_t cancelled = 0, evicted = 0;
+  for (std::uint32_t seed = 0; seed < 20; ++seed) {
+    Referee referee({.batches = true, .objective_ms = 100, .mean_gap_ms = 0.7, .cancels = true}, seed);
+    referee.run(2000);
+    cancelled += referee.cancelled();
+    evicted += referee.asked_evictions();
+  }
+  EXPECT_GT(cancelled, 0u);
+  EXPECT_GT(evicted, 0u);
 }
 
 TEST(RandomLoads, HoldWithParallelTransmission) {
