@@ -1,0 +1,149 @@
+#include "serving/dispatcher.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "core/error.h"
+
+namespace deepplan {
+
+Dispatcher::Dispatcher(ServingSetup setup, JobRunner& runner)
+    : runner_(runner), epoch_(std::chrono::steady_clock::now()), scheduler_(std::move(setup)) {
+  const int gpus = scheduler_.gpu_count();
+  queued_.assign(gpus, 0);
+  for (int gpu = 0; gpu < gpus; ++gpu) workers_.push_back(std::make_unique<Worker>());
+  for (int gpu = 0; gpu < gpus; ++gpu) workers_[gpu]->thread = std::thread([this, gpu] { work(gpu); });
+}
+
+Dispatcher::~Dispatcher() {
+  {
+    const std::scoped_lock lock(mutex_);
+    ending_ = true;
+  }
+  for (const auto& worker : workers_) worker->changed.notify_one();
+  for (const auto& worker : workers_) worker->thread.join();
+}
+
+double Dispatcher::now_ms() const {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - epoch_).count();
+}
+
+Admission Dispatcher::submit(std::int64_t request, int instance) {
+  const std::scoped_lock lock(mutex_);
+  const double now = now_ms();
+  const Admission admission = scheduler_.submit(request, instance, now);
+  if (admission.accepted) {
+    ++queued_[admission.gpu];
+    waiting_[request] = {instance, now};
+    start(admission.gpu, now);
+  }
+  return admission;
+}
+
+bool Dispatcher::cancel(std::int64_t request) {
+  const std::scoped_lock lock(mutex_);
+  const auto waiting = waiting_.find(request);
+  if (waiting == waiting_.end()) return false;
+  const int gpu = scheduler_.gpu_of(waiting->second.instance);
+  if (!scheduler_.cancel(request, waiting->second.instance)) return false;
+  --queued_[gpu];
+  waiting_.erase(waiting);
+  return true;
+}
+
+void Dispatcher::evict(int instance) {
+  const std::scoped_lock lock(mutex_);
+  const int gpu = scheduler_.gpu_of(instance);
+  if (gpu == ResidencyLedger::kNowhere) return;
+  to_evict_.push_back(instance);
+  evict_wanted(gpu);
+}
+
+void Dispatcher::evict_wanted(int gpu) {
+  std::erase_if(to_evict_, [&](int instance) {
+    if (scheduler_.gpu_of(instance) == ResidencyLedger::kNowhere) return true;
+    if (scheduler_.gpu_of(instance) != gpu || !scheduler_.evict(instance)) return false;
+    runner_.evict(gpu, instance);
+    return true;
+  });
+}
+
+void Dispatcher::start(int gpu, double now) {
+  const std::optional<Job> job = scheduler_.start(gpu, now);
+  if (!job) return;
+  queued_[gpu] -= static_cast<int>(job->requests.size());
+  workers_[gpu]->job = DispatchedJob{.gpu = gpu,
+                                     .instance = job->instance,
+                                     .batch_size = job->batch_size,
+                                     .requests = {job->requests.begin(), job->requests.end()},
+                                     .cold = job->cold,
+                                     .links = {job->links.begin(), job->links.end()},
+                                     .evicted = {job->evicted.begin(), job->evicted.end()}};
+  workers_[gpu]->changed.notify_one();
+}
+
+void Dispatcher::work(int gpu) {
+  Worker& worker = *workers_[gpu];
+  std::unique_lock lock(mutex_);
+  while (true) {
+    worker.changed.wait(lock, [&] { return worker.job.has_value() || ending_; });
+    if (!worker.job) return;
+    const DispatchedJob job = std::move(*worker.job);
+    worker.job.reset();
+    const double begun_ms = now_ms();
+    lock.unlock();
+    bool cold = job.cold;
+    std::string error;
+    try {
+      cold = runner_.run(job);
+    } catch (const Error& caught) {
+      error = caught.message();
+    } catch (const std::exception& caught) {
+      error = caught.what();
+    }
+    lock.lock();
+    end(job, cold, begun_ms, error);
+  }
+}
+
+void Dispatcher::end(const DispatchedJob& job, bool cold, double begun_ms, const std::string& error) {
+  const double now = now_ms();
+  for (std::size_t i = 0; i < job.requests.size(); ++i) {
+    const auto waiting = waiting_.find(job.requests[i]);
+    ended_.push_back({.request = job.requests[i],
+                      .gpu = job.gpu,
+                      .cold = cold,
+                      .batch_size = job.batch_size,
+                      .leads_batch = i == 0,
+                      .queue_ms = begun_ms - waiting->second.submitted_ms,
+                      .run_ms = now - begun_ms,
+                      .error = error});
+    waiting_.erase(waiting);
+  }
+  ended_changed_.notify_all();
+  const std::span<const int> idle = scheduler_.finish(job.gpu, now);
+  evict_wanted(job.gpu);
+  if (ending_) return;
+  for (const int gpu : std::vector<int>(idle.begin(), idle.end())) start(gpu, now);
+}
+
+std::vector<EndedRequest> Dispatcher::wait_ended(std::chrono::milliseconds most) {
+  std::unique_lock lock(mutex_);
+  ended_changed_.wait_for(lock, most, [&] { return !ended_.empty(); });
+  return std::exchange(ended_, {});
+}
+
+DispatcherStatus Dispatcher::status() const {
+  const std::scoped_lock lock(mutex_);
+  DispatcherStatus status{.counters = scheduler_.counters(), .resident_bytes = {}, .queued = queued_, .gpu_of = {}};
+  for (int gpu = 0; gpu < scheduler_.gpu_count(); ++gpu) {
+    status.resident_bytes.push_back(scheduler_.resident_bytes(gpu));
+  }
+  for (int instance = 0; instance < scheduler_.instance_count(); ++instance) {
+    status.gpu_of.push_back(scheduler_.gpu_of(instance));
+  }
+  return status;
+}
+
+}  // namespace deepplan

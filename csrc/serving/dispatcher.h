@@ -1,0 +1,114 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "serving/scheduler.h"
+
+namespace deepplan {
+
+// A job as its runner gets it: it stays as it is while others are scheduled.
+struct DispatchedJob {
+  int gpu = 0;
+  int instance = 0;
+  int batch_size = 1;
+  std::vector<std::int64_t> requests;  // oldest first, at most batch_size
+  bool cold = false;
+  std::vector<int> links;    // of a cold start: the GPUs whose links it may use, its own first
+  std::vector<int> evicted;  // leave the GPU before it begins
+};
+
+// Carries jobs out.
+class JobRunner {
+ public:
+  virtual ~JobRunner() = default;
+  // Returns when the results are there; called by each GPU's own thread, for one job at a time. What it throws has
+  // become of all the job's requests. Returns whether the instance had to be brought in: memory may have been short
+  // where the scheduler counted on it.
+  virtual bool run(const DispatchedJob& job) = 0;
+  // An instance that nobody waits for leaves its GPU. Called while nothing of that instance runs; must not wait.
+  virtual void evict(int gpu, int instance) = 0;
+};
+
+// What became of a request.
+struct EndedRequest {
+  std::int64_t request = 0;
+  int gpu = 0;
+  bool cold = false;
+  int batch_size = 1;
+  bool leads_batch = false;  // of the requests of a job, the first
+  double queue_ms = 0;       // from its submission to the begin of its job
+  double run_ms = 0;
+  std::string error;  // empty: it was answered
+};
+
+struct DispatcherStatus {
+  ServingCounters counters;
+  std::vector<std::size_t> resident_bytes;  // by GPU
+  std::vector<int> queued;                  // requests, by GPU, those running not among them
+  std::vector<int> gpu_of;                  // by instance: where it is resident or will be, -1 nowhere
+};
+
+// The scheduler in real time: tells it what happens when it happens, and has a thread for each GPU carry out its jobs.
+// Thread-safe.
+class Dispatcher {
+ public:
+  // `runner` must outlive it. Errors as Scheduler's.
+  Dispatcher(ServingSetup setup, JobRunner& runner);
+  // Running jobs end; what is still queued is dropped without an answer.
+  ~Dispatcher();
+  Dispatcher(const Dispatcher&) = delete;
+  Dispatcher& operator=(const Dispatcher&) = delete;
+
+  // As Scheduler::submit, now. An accepted request ends sooner or later.
+  Admission submit(std::int64_t request, int instance);
+  // Takes the instance off its GPU as soon as nothing of it is queued or runs.
+  void evict(int instance);
+  // What ended since the last call; waits until something has, or for so long.
+  std::vector<EndedRequest> wait_ended(std::chrono::milliseconds most);
+  // Nobody wants the answer any more. Returns whether the request has left the queue; if not it ends as others do.
+  bool cancel(std::int64_t request);
+
+  DispatcherStatus status() const;
+
+ private:
+  struct Worker {
+    std::condition_variable changed;
+    std::optional<DispatchedJob> job;
+    std::thread thread;
+  };
+
+  struct Waiting {
+    int instance = 0;
+    double submitted_ms = 0;
+  };
+
+  double now_ms() const;
+  void start(int gpu, double now_ms);
+  void evict_wanted(int gpu);
+  void work(int gpu);
+  void end(const DispatchedJob& job, bool cold, double begun_ms, const std::string& error);
+
+  JobRunner& runner_;
+  const std::chrono::steady_clock::time_point epoch_;
+  mutable std::mutex mutex_;
+  Scheduler scheduler_;
+  std::vector<int> to_evict_;                          // instances
+  std::vector<int> queued_;                            // by GPU
+  std::unordered_map<std::int64_t, Waiting> waiting_;  // by request, those running among them
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::condition_variable ended_changed_;
+  std::vector<EndedRequest> ended_;
+  bool ending_ = false;
+};
+
+}  // namespace deepplan
