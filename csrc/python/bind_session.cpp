@@ -66,6 +66,13 @@ void bind_session(py::module_& module) {
                  std::move(name), std::move(program), std::move(links), process_arena(), std::move(plan), promote));
            }),
            py::arg("name"), py::arg("program"), py::arg("links"), py::arg("plan"), py::arg("promote") = true, NoGil())
+      .def(
+          py::init([](const Session& other, std::shared_ptr<Program> program, std::shared_ptr<SharedLinks> links) {
+            return std::unique_ptr<Session, DeleteWithoutGil>(new Session(other, std::move(program), std::move(links)));
+          }),
+          py::arg("other"), py::arg("program"), py::arg("links"), NoGil())
+      .def("use_links", &Session::use_links, py::arg("links"), NoGil())
+      .def_property_readonly("last_was_cold", py::cpp_function(&Session::last_was_cold, NoGil()))
       .def("storage_bytes", &Session::storage_bytes, py::arg("storage"))
       .def("encode", &Session::encode, NoGil())
       .def(

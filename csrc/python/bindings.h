@@ -10,6 +10,7 @@ void bind_copies(pybind11::module_& module);
 void bind_errors(pybind11::module_& module);
 void bind_devices(pybind11::module_& module);
 void bind_graph(pybind11::module_& module);
+void bind_model_server(pybind11::module_& module);
 void bind_serving(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 

@@ -12,4 +12,5 @@ PYBIND11_MODULE(_native, module) {
   deepplan::bind_graph(module);
   deepplan::bind_serving(module);
   deepplan::bind_session(module);
+  deepplan::bind_model_server(module);
 }

@@ -20,6 +20,8 @@ struct ExecutionPlan {
 struct ModelWeights {
   std::vector<std::size_t> tensor_bytes;        // one a tensor; 0 is legal
   std::vector<std::vector<int>> layer_tensors;  // the tensors each layer owns, by first use
+
+  friend bool operator==(const ModelWeights&, const ModelWeights&) = default;
 };
 
 // InvalidArgument, naming the layer, tensor or group by index, unless: every list has one entry a layer; each tensor is

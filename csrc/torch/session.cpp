@@ -56,6 +56,21 @@ Session::Session(std::string name, std::shared_ptr<const Program> program, std::
   bind();
 }
 
+Session::Session(const Session& other, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links)
+    : name_(links->target == other.links_->target ? other.name_ : unique_name(other.name_)),
+      program_(std::move(program)),
+      links_(std::move(links)),
+      arena_(other.arena_),
+      plan_(other.plan_),
+      host_(other.host_),
+      promote_(other.promote_) {
+  if (model_weights(program_->graph()) != model_weights(other.program_->graph())) {
+    throw InvalidArgument("another graph's host copy cannot be used: the weights of both must be the same");
+  }
+  validate(plan_, model_weights(program_->graph()), links_->links.count());
+  bind();
+}
+
 Session::~Session() {
   try {
     leave();
@@ -190,7 +205,7 @@ void Session::set_timed(bool timed) {
   const std::scoped_lock lock(mutex_);
   if (timed) make_clock();
   timed_ = timed;
-  if (loader_) loader_->set_timed(timed);
+  for (const auto& [links, loader] : loaders_) loader->set_timed(timed);
   has_times_ = false;
 }
 
@@ -199,6 +214,11 @@ void Session::set_background_load(bool busy) {
   background_.reset();
   if (!busy) return;
   background_ = std::make_unique<BackgroundLoad>(*links_->target->device, host_->begin(), host_->size_bytes());
+}
+
+bool Session::last_was_cold() const {
+  const std::scoped_lock lock(mutex_);
+  return last_kind_.cold;
 }
 
 std::optional<RunTimes> Session::last_times() {

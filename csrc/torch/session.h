@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -37,6 +38,11 @@ class Session {
   // OutOfMemory from the arena.
   Session(std::string name, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links,
           PinnedArena& arena, ExecutionPlan plan, bool promote);
+  // The model of `other` with its plan and from the same host copy, which is neither coded nor laid out again from then
+  // on: on another target, or, beside `other` on the same one, for another batch size. On one target they share the
+  // device copy too, and are not run at the same time. `program` has the same weights, and at least as many links are
+  // there as the plan uses (InvalidArgument). Make it after `other` was encoded.
+  Session(const Session& other, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links);
   // Waits for the target, then gives device and pinned memory back.
   ~Session();
   Session(const Session&) = delete;
@@ -86,6 +92,11 @@ class Session {
   // Whether runs from now on find the target's own link busy with other copies, as in-place reads do in a cold start.
   void set_background_load(bool busy);
 
+  // From now on cold starts travel over these links only, the target's own (0) first: a group that the plan sends over
+  // link k goes over `links[k % n]`. InvalidArgument for a link that is not there or named twice, or without the own.
+  void use_links(std::vector<int> links);
+  bool last_was_cold() const;
+
   // For tests: leaves out the wait for one group (-1: none).
   void drop_wait(int group) { dropped_wait_ = group; }
 
@@ -110,6 +121,8 @@ class Session {
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
   LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }
   void bind();
+  Loader& loader_over(const std::vector<int>& links);
+  void require_own_host_copy() const;
   void leave();
   std::optional<GroupCoding> coding_of(int group) const;
   void poison_device_copy();
@@ -119,13 +132,14 @@ class Session {
   std::shared_ptr<SharedLinks> links_;
   PinnedArena& arena_;
   ExecutionPlan plan_;
-  std::unique_ptr<HostWeights> host_;
+  std::shared_ptr<HostWeights> host_;
   std::unique_ptr<WeightTable> cold_weights_;
   std::unique_ptr<WeightTable> warm_weights_;
-  std::unique_ptr<Loader> loader_;
-  std::shared_ptr<Event> last_use_;    // behind the last run
-  std::unique_ptr<LayerClock> clock_;  // null until somebody wants times
-  std::unique_ptr<Event> cut_mark_;    // null before prepare_capture()
+  std::map<std::vector<int>, std::unique_ptr<Loader>> loaders_;  // by the links they use, made when first used
+  Loader* loader_ = nullptr;                                     // the one in use
+  std::shared_ptr<Event> last_use_;                              // behind the last run
+  std::unique_ptr<LayerClock> clock_;                            // null until somebody wants times
+  std::unique_ptr<Event> cut_mark_;                              // null before prepare_capture()
   CapturedRuns captured_;
   std::unique_ptr<BackgroundLoad> background_;
   bool promote_;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
+#include <string>
 #include <utility>
 
 #include "core/error.h"
@@ -18,7 +20,8 @@ WeightLayout Session::lay_out(const ExecutionPlan& plan) const {
 }
 
 void Session::bind() {
-  loader_.reset();  // it means the host copy as it was before: without one, no run begins
+  loader_ = nullptr;  // without one, no run begins
+  loaders_.clear();   // they mean the host copy as it was before
   const Device& device = *links_->target->device;
   std::vector<char*> in_place;  // null where a storage lies coded: nothing reads it there
   for (std::size_t storage = 0; storage < program_->graph().storage_bytes.size(); ++storage) {
@@ -30,9 +33,40 @@ void Session::bind() {
   const WeightLayout& layout = host_->layout();
   cold_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, plan_), layout, in_place);
   warm_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, layout), layout, in_place);
-  loader_ = std::make_unique<Loader>(links_->links, *host_, plan_);
-  loader_->set_timed(timed_);
+  std::vector<int> all(static_cast<std::size_t>(links_->links.count()));
+  std::iota(all.begin(), all.end(), 0);
+  loader_ = &loader_over(all);
   has_times_ = false;
+}
+
+Loader& Session::loader_over(const std::vector<int>& links) {
+  std::unique_ptr<Loader>& loader = loaders_[links];
+  if (loader == nullptr) {
+    ExecutionPlan folded = plan_;
+    for (int& route : folded.route) route = links[static_cast<std::size_t>(route) % links.size()];
+    const std::scoped_lock target_lock(links_->target->mutex);  // it may make what decodes; links are shared
+    loader = std::make_unique<Loader>(links_->links, *host_, folded);
+    loader->set_timed(timed_);
+  }
+  return *loader;
+}
+
+void Session::use_links(std::vector<int> links) {
+  const std::scoped_lock lock(mutex_);
+  std::vector<bool> seen(static_cast<std::size_t>(links_->links.count()));
+  for (const int link : links) {
+    if (link < 0 || link >= links_->links.count() || seen[static_cast<std::size_t>(link)]) {
+      throw InvalidArgument("link " + std::to_string(link) + " is not there or named twice: there are " +
+                            std::to_string(links_->links.count()));
+    }
+    seen[static_cast<std::size_t>(link)] = true;
+  }
+  if (links.empty() || links.front() != 0) throw InvalidArgument("the target's own link, 0, must be the first");
+  loader_ = &loader_over(links);
+}
+
+void Session::require_own_host_copy() const {
+  if (host_.use_count() > 1) throw InvalidArgument("another session uses this host copy: it stays as it is");
 }
 
 at::Tensor Session::storage_bytes(int storage) const {
@@ -47,6 +81,7 @@ at::Tensor Session::storage_bytes(int storage) const {
 
 void Session::encode() {
   const std::scoped_lock lock(mutex_);
+  require_own_host_copy();
   std::vector<std::optional<GroupCoding>> codings;
   for (std::size_t group = 0; group < plan_.route.size(); ++group) {
     codings.push_back(coding_of(static_cast<int>(group)));
@@ -97,6 +132,7 @@ std::optional<GroupCoding> Session::coding_of(int group) const {
 
 void Session::rebind(ExecutionPlan plan) {
   const std::scoped_lock lock(mutex_);
+  require_own_host_copy();
   const ModelWeights weights = model_weights(program_->graph());
   validate(plan, weights, links_->links.count());
   leave();
@@ -110,7 +146,7 @@ void Session::leave() {
   background_.reset();
   const std::scoped_lock target_lock(links_->target->mutex);  // nobody captures on these streams meanwhile
   links_->target->device->synchronize();
-  if (loader_) loader_->synchronize();
+  for (const auto& [links, loader] : loaders_) loader->synchronize();
   captured_.clear();
   links_->target->residency.evict(name_);
 }
