@@ -76,17 +76,20 @@ def measure_rows(
     """A row for each number of links in `counts` and each engine, planned from one profile of all `devices`; a second
     one for an engine whose plan has weights cross coded, if it may.
 
-    `check` is called with each session before it is measured.
+    What uses one link however many there are is measured once. `check` is called with each session before that.
     """
+    measured: dict[tuple[str, bool, int], tuple[Latencies, str]] = {}
     for count in counts:
         used = Devices(devices.names[:count])
+        together_gbps = sum(link.bandwidth_gbps for link in profile.with_links(range(count)).links)
         for engine, plan in _plans(profile, used, coding):
-            with Session(source, plan, Devices(used.names[: len(plan.links)])) as session:
-                check(session)
-                latencies = measure(session, source.tensor_inputs(), warm_only=False, repeats=repeats(engine, plan))
-                launch = session.launch
-            together_gbps = sum(link.bandwidth_gbps for link in profile.with_links(range(count)).links)
-            yield _row(engine, plan, latencies, launch, floor, together_gbps, used)
+            case = engine, any(plan.coded), len(plan.links)
+            if case not in measured:
+                with Session(source, plan, Devices(used.names[: len(plan.links)])) as session:
+                    check(session)
+                    latencies = measure(session, source.tensor_inputs(), warm_only=False, repeats=repeats(engine, plan))
+                    measured[case] = latencies, session.launch
+            yield _row(engine, plan, *measured[case], floor, together_gbps, used)
 
 
 def _plans(profile: Profile, used: Devices, coding: bool) -> Iterator[tuple[str, Plan]]:
