@@ -3,8 +3,8 @@
 python experiments/floors.py --devices 0 1 2 3     # profiles, measures, draws
 python experiments/floors.py --redraw              # draws from the committed results, without a GPU
 
-Results are written after every model and dtype; those that are not measured again are kept if they come from the same
-machine, versions and commit. What was not measured before comes first, so that runs with a time limit add up.
+Results are written after every model and dtype. Rows of what is not measured again are kept: each says which machine,
+commit and run it is of. What the same setup has not measured before comes first, so that runs with a time limit add up.
 """
 
 from __future__ import annotations

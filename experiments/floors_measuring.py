@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from deepplan.engine.resident import measure_resident
 from deepplan.engine.source import Source, resolve
 from floors_summary import summarise, title
 from measure_methods import check_outputs
+from origins import mark, origin_of, with_setups
 from provenance import provenance, same_setup
 from results_file import read_results, write_results
 
@@ -41,9 +42,10 @@ def measure_models(options: argparse.Namespace, path: Path, build: Build | None 
     devices = resolve_devices(options.devices)
     counts = sorted(set(options.links or link_counts(len(devices.names))))
     origin = provenance(devices, options.commit)
-    kept = read_results(path) if path.exists() else None
-    rows = list(kept["rows"]) if kept and same_setup(kept["provenance"], origin) else []
-    done = {(row["model"], row["dtype"]) for row in rows}
+    kept = read_results(path) if path.exists() else {"rows": [], "provenance": {"setups": []}}
+    rows, setups = list(kept["rows"]), kept["provenance"]["setups"]
+    alike = {origin_of(setup) for setup in setups if same_setup(setup, origin)}
+    done = {(row["model"], row["dtype"]) for row in rows if origin_of(row) in alike}
     pairs = [(name, dtype) for name in dict.fromkeys(options.models) for dtype in dict.fromkeys(options.dtypes)]
     pairs.sort(key=lambda pair: pair in done)
     exports = _Exports(build or models.build)
@@ -57,13 +59,14 @@ def measure_models(options: argparse.Namespace, path: Path, build: Build | None 
             begun = time.perf_counter()
             module, source = exports.of(name, dtype)
             _note(f"  {name} {dtype}: exported", begun)
-            measured = list(_measure(module, source, devices, counts, options, origin["machine"]))
+            found = list(_measure(module, source, devices, counts, options, origin))
         except Exception:  # what the others cost is not lost to one of them
             traceback.print_exc()
             failed.append(f"{name} {dtype}")
             continue
-        rows = [row for row in rows if not _is_of(row, name, dtype, counts)] + measured
-        write_results(path, origin, summary=summarise(rows), rows=rows)
+        rows = [row for row in rows if not _is_of(row, name, dtype, counts)]
+        rows += found
+        write_results(path, with_setups(origin, rows, setups), summary=summarise(rows), rows=rows)
         _note(f"{name} {dtype} measured, {index + 1} of {len(pairs)}", started)
     return failed
 
@@ -98,7 +101,7 @@ def _measure(
     devices: Devices,
     counts: list[int],
     options: argparse.Namespace,
-    machine: str,
+    origin: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """The rows of one model in one dtype. Its profile is saved after the last one, so that they belong together."""
     started = time.perf_counter()
@@ -122,9 +125,10 @@ def _measure(
         repeats=lambda engine, _: min(options.repeat, DEMAND_REPEATS) if engine == "demand" else options.repeat,
         check=lambda session: check_outputs(session, source, expected, tolerance),
     ):
-        print(_line(row.to_json()), flush=True)
-        yield {**row.to_json(), "equal": True}  # check_outputs would have raised
-    folder = options.profiles / machine
+        marked = mark({**row.to_json(), "equal": True}, origin)  # check_outputs would have raised
+        print(_line(marked), flush=True)
+        yield marked
+    folder = options.profiles / origin["machine"]
     folder.mkdir(parents=True, exist_ok=True)
     profile.save(folder / f"{source.name}-{source.dtype}-b{source.batch_size}.json")
 
@@ -139,6 +143,6 @@ def _note(what: str, started: float) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     return (
-        "{title:40} {cold_ms:9.3f} ms (p99 {cold_p99_ms:.3f}), {ratio:.3f} of the floor {floor_ms:.3f}, "
+        "{title:50} {cold_ms:9.3f} ms (p99 {cold_p99_ms:.3f}), {ratio:.3f} of the floor {floor_ms:.3f}, "
         "predicted {predicted_ms:.3f}, warm {warm_ms:.3f}, stalled {stall_ms:.3f}"
     ).format(title=title(row), **row)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from origins import ORIGIN, Origin, origin_of
 
 Row = Mapping[str, Any]
 
@@ -18,15 +21,17 @@ SLOWER_THAN_PIPELINE = 1.01
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """One entry for each bar; None where there is no row to tell.
+    """How many rows are of which run, and one entry for each bar; None where there is no row to tell.
 
     An entry of a bar has its worst row (`row`, by how far in ms it is above the bar: below 0, every row keeps it) and
-    all rows that miss it. Ratios are of one number to another.
+    all rows that miss it. Ratios are of one number to another of the same run.
     """
     planned = [row for row in rows if row["method"] == "deepplan"]
     one_link = [row for row in planned if row["links"] == 1]
     errors = [abs(row["predicted_ms"] - row["cold_ms"]) / row["cold_ms"] for row in rows]
+    runs = Counter(map(origin_of, rows))
     return {
+        "runs": [{**dict(zip(ORIGIN, run)), "rows": count} for run, count in runs.items()],
         "cold_above_bar": _above_bar(one_link, "cold_ms", lambda row: COLD_BAR),
         "p99_above_bar": _above_bar(one_link, "cold_p99_ms", lambda row: P99_BAR),
         "several_links_above_bar": _above_bar([row for row in planned if row["links"] > 1], "cold_ms", _bar_of_links),
@@ -41,6 +46,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
             (_warm_over_replay(row), row) for row in rows if row["method"] == "demand"
         ),
         "deepplan_over_pipeline": _over_pipeline(rows),
+        "times_faster_than_pipeline_over_one_link": _times_faster(rows),
         "coded_over_plain": _coded_over_plain(rows),
         "worst_coded_ratio": _worst((row["ratio"], row) for row in rows if row["coded"]),
         "not_replayed": sorted({f"{row['model']} {row['dtype']}" for row in rows if not row["replayed"]}),
@@ -49,9 +55,10 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def title(row: Row) -> str:
-    """ "bert_base bf16 deepplan, 2 links"."""
+    """ "bert_base bf16 deepplan, 2 links of h200x4"."""
     coded = " coded" if row["coded"] else ""
-    return f"{row['model']} {row['dtype']} {row['method']}{coded}, {row['links']} link{'s'[: row['links'] > 1]}"
+    links = f"{row['links']} link{'s'[: row['links'] > 1]}"
+    return f"{row['model']} {row['dtype']} {row['method']}{coded}, {links} of {row['machine']}"
 
 
 def _above_bar(rows: Sequence[Row], field: str, bar_of: Callable[[Row], tuple[float, float]]) -> dict[str, Any] | None:
@@ -84,16 +91,28 @@ def _over_pipeline(rows: Sequence[Row]) -> dict[str, Any] | None:
     return None if worst is None else {"worst_ratio": worst["value"], "row": worst["row"], "slower": slower}
 
 
+def _times_faster(rows: Sequence[Row]) -> dict[str, float]:
+    """PipeSwitch's cold starts over one link over deepplan's over four or more: what all links and plans gain."""
+    pipeline = {_setting(row): row["cold_ms"] for row in rows if row["method"] == "pipeline"}
+    return {
+        title(row): pipeline[_setting(row, links=1)] / row["cold_ms"]
+        for row in rows
+        if row["method"] == "deepplan" and row["links"] >= 4 and _setting(row, links=1) in pipeline
+    }
+
+
 def _coded_over_plain(rows: Sequence[Row]) -> dict[str, Any] | None:
     """Cold starts with coded weights over those without, of the same model, dtype, links and method."""
     plain = {(_setting(row), row["method"]): row["cold_ms"] for row in rows if not row["coded"]}
-    ratios = [(row["cold_ms"] / plain[_setting(row), row["method"]], row) for row in rows if row["coded"]]
+    coded = [row for row in rows if row["coded"] and (_setting(row), row["method"]) in plain]
+    ratios = [(row["cold_ms"] / plain[_setting(row), row["method"]], row) for row in coded]
     worst = _worst(ratios)
     return None if worst is None else {"worst_ratio": worst["value"], "row": worst["row"]}
 
 
-def _setting(row: Row) -> tuple[str, str, int]:
-    return row["model"], row["dtype"], row["links"]
+def _setting(row: Row, links: int | None = None) -> tuple[Origin, str, str, int]:
+    """What rows have in common whose latencies may be divided; over `links` links instead of the row's own."""
+    return origin_of(row), row["model"], row["dtype"], links or row["links"]
 
 
 def _warm_over_replay(row: Row) -> float:

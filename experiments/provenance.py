@@ -6,6 +6,7 @@ import datetime
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _SETUP = ("machine", "gpus", "torch", "cuda", "driver", "commit")
 
 
 def provenance(devices: Devices, commit: str | None = None) -> dict[str, Any]:
-    """What a result measured now on `devices` has to say of itself.
+    """What a result measured now on `devices` has to say of itself; the date is UTC.
 
     `commit` is needed where the sources are no git checkout; without one, the result says "unknown".
     """
@@ -33,12 +34,12 @@ def provenance(devices: Devices, commit: str | None = None) -> dict[str, Any]:
         "cuda": None if on_host else torch.version.cuda,
         "driver": None if on_host else _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "commit": commit or _checked_out_commit(),
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
         "seed": SEED,
     }
 
 
-def same_setup(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_setup(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether results of both may stand in one table: all but the date agree."""
     return all(one.get(key) == other.get(key) for key in _SETUP)
 

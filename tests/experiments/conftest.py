@@ -59,6 +59,9 @@ def floor_row(**fields: Any) -> dict[str, Any]:
             "crossing_bytes": 1000,
             "link_gbps": 50.0,
             "together_gbps": 90.0,
+            "machine": "h100x4",
+            "commit": "abc",
+            "date": "2026-01-01 10:00",
             **fields,
         },
     }

@@ -14,6 +14,7 @@ FIELDS = {
     *("model", "dtype", "links", "method", "coded", "cold_ms", "cold_p99_ms", "floor_ms", "ratio", "predicted_ms"),
     *("warm_ms", "graph_replay_ms", "crossing_bytes", "link_gbps", "together_gbps", "repeats"),
     *("replayed", "stall_ms", "launch", "loaded_bytes", "direct_host_access_bytes", "batch", "devices", "equal"),
+    *("machine", "commit", "date"),
 }
 METHODS = ["demand", "pipeline", "deepplan"]
 POLICIES = {"demand": "load_all", "pipeline": "pipeswitch", "deepplan": "optimal"}
@@ -76,7 +77,10 @@ def test_every_dtype_link_count_and_method_has_a_row_with_every_field(results: d
         assert row["equal"] and not row["replayed"]  # host devices have no graphs
         assert row["repeats"] == 2 and 0 < row["cold_ms"] <= row["cold_p99_ms"]
         assert len(row["devices"]) == row["links"] and row["launch"] == "operators"
+        assert row["commit"] == "abc" and row["machine"].startswith("host")
     assert results["provenance"]["commit"] == "abc"
+    (setup,) = results["provenance"]["setups"]
+    assert setup == {key: value for key, value in results["provenance"].items() if key != "setups"}
     assert results["summary"]["cold_above_bar"]["row"].startswith("one ")
 
 
@@ -116,6 +120,59 @@ def test_pairs_measured_before_are_kept_and_failures_are_told(results: dict[str,
     assert [(row["model"], row["dtype"], row["links"]) for row in plain(rows[before:])] == [("two", "bf16", 2)] * 3
 
 
+def test_rows_of_other_setups_stay_unless_they_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_floor_row
+) -> None:
+    import floors_measuring
+    from origins import mark, with_setups
+
+    other = {"machine": "h200x4", "commit": "def", "date": "2026-01-01 10:00", "torch": "2.0", "gpus": ["NVIDIA H200"]}
+    gone = {**other, "machine": "h100x1"}
+    rows = [mark(make_floor_row(links=links), other) for links in (1, 2, 4)]
+    rows.append(mark(make_floor_row(links=2, dtype="bf16"), gone))
+    path = tmp_path / "results" / "floors.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"provenance": with_setups(gone, rows, [other]), "summary": {}, "rows": rows}))
+    monkeypatch.setattr(
+        floors_measuring,
+        "_measure",
+        lambda module, source, devices, counts, options, origin: iter(
+            mark(make_floor_row(dtype=source.dtype, links=links), origin) for links in counts
+        ),
+    )
+    assert run(tmp_path, "--models", "one", "--dtypes", "fp32", "bf16") == 0
+    found = read(tmp_path)
+    host = found["provenance"]["machine"]
+    assert [(row["dtype"], row["links"], row["machine"]) for row in found["rows"]] == [
+        ("fp32", 4, "h200x4"),
+        *(("fp32", links, host) for links in (1, 2)),
+        *(("bf16", links, host) for links in (1, 2)),
+    ]
+    assert [setup["machine"] for setup in found["provenance"]["setups"]] == ["h200x4", host]
+    assert found["provenance"]["setups"][0] == other
+
+
+def test_what_another_setup_measured_counts_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_floor_row
+) -> None:
+    import floors_measuring
+    from origins import mark
+
+    measured: list[str] = []
+
+    def measure(module: torch.nn.Module, source: Any, *rest: Any) -> Any:
+        measured.append(source.dtype)
+        yield mark(make_floor_row(dtype=source.dtype), rest[-1])
+
+    monkeypatch.setattr(floors_measuring, "_measure", measure)
+    options = ["--models", "one", "--links", "1", "--dtypes"]
+    assert run(tmp_path, *options, "fp32") == 0
+    assert run(tmp_path, *options, "fp32", "bf16") == 0
+    assert run(tmp_path, *options, "fp32", "bf16", "--commit", "def") == 0
+    assert run(tmp_path, *options, "bf16", "tf32", "--commit", "def") == 0
+    assert measured == ["fp32", "bf16", "fp32", "fp32", "bf16", "tf32", "bf16"]
+
+
 def test_one_export_serves_fp32_and_tf32(tmp_path: Path) -> None:
     from floors_measuring import _Exports
 
@@ -133,11 +190,14 @@ def test_time_that_is_up_is_told_and_what_is_missing_comes_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, make_floor_row
 ) -> None:
     import floors_measuring
+    from origins import mark
 
     options = ["--models", "one", "--dtypes", "fp32", "bf16", "--links", "1"]
     monkeypatch.setattr(floors_measuring.time, "perf_counter", iter([0.0, 5.0, *[15.0] * 10**5]).__next__)
     monkeypatch.setattr(
-        floors_measuring, "_measure", lambda module, source, *rest: iter([make_floor_row(dtype=source.dtype)])
+        floors_measuring,
+        "_measure",
+        lambda module, source, *rest: iter([mark(make_floor_row(dtype=source.dtype), rest[-1])]),
     )
     assert run(tmp_path, *options, "--time-limit", "10") == 0
     assert "not measured: one bf16" in capsys.readouterr().out
@@ -174,15 +234,23 @@ def test_links_that_are_not_there_are_refused(tmp_path: Path, links: str, capsys
 
 def test_redrawing_needs_neither_torch_nor_the_compiled_core(tmp_path: Path, make_floor_row, check_redrawing) -> None:
     from floors_summary import summarise
+    from origins import mark, with_setups
 
+    two, four = (
+        {"machine": machine, "commit": "abc", "date": "2026-01-01 10:00", "torch": "2.11"}
+        for machine in ("h100x2", "h200x4")
+    )
     rows = [
-        make_floor_row(model=model, dtype=dtype, links=links, method=method, cold_ms=6.0 / links + index)
+        mark(
+            make_floor_row(model=model, dtype=dtype, links=links, method=method, cold_ms=6.0 / links + index),
+            two if links < 4 else four,
+        )
         for model in ("bert_base", "gpt2")
         for dtype in ("fp32", "bf16")
         for links in (1, 2, 4)
         for index, method in enumerate(METHODS)
     ]
-    document = {"provenance": {"machine": "h100x4", "torch": "2.11"}, "summary": summarise(rows), "rows": rows}
+    document = {"provenance": with_setups(two, rows, [four]), "summary": summarise(rows), "rows": rows}
     check_redrawing("floors", document, tmp_path)
 
 
