@@ -119,7 +119,8 @@ void bind_devices(py::module_& module) {
       .def(
           "synchronize", [](Target& target) { target.device->synchronize(); }, py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("reserved_bytes", [](const Target& target) { return target.pool.stats().reserved_bytes; })
-      .def_property_readonly("used_bytes", [](const Target& target) { return target.pool.stats().used_bytes; });
+      .def_property_readonly("used_bytes", [](const Target& target) { return target.pool.stats().used_bytes; })
+      .def_property_readonly("allocations", [](const Target& target) { return target.pool.stats().allocations; });
   py::class_<SharedLinks, std::shared_ptr<SharedLinks>>(module, "Links")
       .def(py::init([](const std::shared_ptr<Target>& target, const std::vector<std::string>& helpers,
                        std::size_t piece_bytes, int slots) {

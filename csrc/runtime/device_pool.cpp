@@ -46,6 +46,7 @@ struct DevicePoolState {
   std::size_t budget_bytes = 0;
   std::size_t charged_bytes = 0;
   std::size_t segment_bytes = 0;
+  std::size_t allocations = 0;
   std::list<Segment> segments;  // a list: blocks keep the address of theirs
 
   std::size_t reserved_bytes() const {
@@ -69,11 +70,27 @@ struct DevicePoolState {
     const std::size_t units = (needed - 1) / segment_bytes + 1;
     try {
       auto memory = device->allocate(std::min(units * segment_bytes, room));
+      ++allocations;
       const std::size_t size = memory->size_bytes();
       return &segments.emplace_back(Segment{.memory = std::move(memory), .ranges = RangeAllocator(size), .uses = {}});
     } catch (const OutOfMemory&) {
       return nullptr;
     }
+  }
+
+  // Of the segments that are held, or of those that are not: the one with room that fewest hold, then the best fit.
+  Segment* segment_with_room(std::size_t bytes, bool held) {
+    Segment* best = nullptr;
+    std::pair<long, std::size_t> least;
+    for (Segment& segment : segments) {
+      const auto fit = segment.ranges.best_fit_bytes(bytes);
+      if (!fit || segment.is_held() != held) continue;
+      const std::pair cost(segment.holders.use_count(), *fit);
+      if (best != nullptr && least <= cost) continue;
+      best = &segment;
+      least = cost;
+    }
+    return best;
   }
 
   Segment* segment_around(const char* address) {
@@ -160,8 +177,9 @@ DeviceBlock DevicePool::allocate(std::size_t bytes, bool even_held) {
   const std::size_t unit = kTensorAlignmentBytes;
   if (bytes > std::numeric_limits<std::size_t>::max() - state_->segment_bytes - unit) state_->refuse(bytes);
   const std::size_t needed = (std::max<std::size_t>(bytes, 1) + unit - 1) / unit * unit;
-  Segment* segment = best_segment(state_->segments, bytes);
+  Segment* segment = state_->segment_with_room(bytes, /*held=*/false);
   if (segment == nullptr) segment = state_->add_segment(needed);
+  if (segment == nullptr) segment = state_->segment_with_room(bytes, /*held=*/true);
   for (const bool held : {false, true}) {
     if (segment != nullptr || (held && !even_held)) break;
     state_->trim(held);
@@ -213,7 +231,8 @@ DevicePoolStats DevicePool::stats() const {
           .used_bytes = state_->used_bytes(),
           .budget_bytes = state_->budget_bytes,
           .charged_bytes = state_->charged_bytes,
-          .segments = state_->segments.size()};
+          .segments = state_->segments.size(),
+          .allocations = state_->allocations};
 }
 
 Device& DevicePool::device() const { return *state_->device; }

@@ -15,6 +15,7 @@ struct DevicePoolStats {
   std::size_t budget_bytes = 0;    // 0: unlimited
   std::size_t charged_bytes = 0;   // of the budget, taken by others
   std::size_t segments = 0;
+  std::size_t allocations = 0;  // segments taken from the device so far, those given back included
 };
 
 struct DevicePoolState;
@@ -53,10 +54,11 @@ class DevicePool {
   explicit DevicePool(std::shared_ptr<Device> device, std::size_t budget_bytes = 0,
                       std::size_t segment_bytes = std::size_t{2} << 20);
 
-  // 512-byte aligned, from a segment that has room; a new segment only when none has. When a new one would break the
-  // budget or the device has no room, empty segments are returned to the device first, held ones last and only if
-  // `even_held`. OutOfMemory with asked, used,
-  // reserved, budget and what the device has free. Never waits for work unless it returns segments.
+  // 512-byte aligned, from a segment that has room and is not held; else from a new one, so that models that come back
+  // to their addresses do not drive each other out while there is memory. When a new one would break the budget or the
+  // device has no room, from the held segment with room that fewest hold; then empty segments are returned to the
+  // device, held ones last and only if `even_held`. OutOfMemory with asked, used, reserved, budget and what the device
+  // has free. Never waits for work unless it returns segments.
   DeviceBlock allocate(std::size_t bytes, bool even_held = true);
   // The same at this very address, for work that was captured with it; nothing unless all of the range is free. Makes
   // no segment.

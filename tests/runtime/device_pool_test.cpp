@@ -191,6 +191,31 @@ TEST_P(DevicePoolTest, KeepsAHeldAddressUntilThereIsNoOtherWay) {
   hold.reset();
 }
 
+TEST_P(DevicePoolTest, GivesWhoComesBackMemoryOfHisOwnWhileThereIsSome) {
+  DevicePool pool(open(), 4 * kMiB, kMiB);
+  std::vector<std::shared_ptr<const void>> holds;
+  std::set<char*> homes;
+  for (const std::size_t bytes : {2 * kMiB, kMiB, kMiB, kMiB / 2, kMiB / 2, 2 * kMiB}) {
+    char* const home = pool.allocate(bytes).data();  // given back at once
+    homes.insert(home);
+    holds.push_back(pool.hold(home));
+  }
+  // The first three fill the budget; the next two share what fewest hold and fits best, the last what is large enough.
+  EXPECT_EQ(homes.size(), 3);
+  EXPECT_NE(holds[3], holds[4]);
+  EXPECT_EQ(holds[5], holds[0]);
+  EXPECT_EQ(pool.stats().allocations, 3);
+}
+
+TEST_P(DevicePoolTest, CountsWhatItTakesFromTheDevice) {
+  DevicePool pool(open());
+  for (int i = 0; i < 3; ++i) pool.allocate(kMiB);
+  EXPECT_EQ(pool.stats().allocations, 1);
+  pool.trim();
+  pool.allocate(kMiB);
+  EXPECT_EQ(pool.stats().allocations, 2);
+}
+
 TEST_P(DevicePoolTest, HoldsNoLongerThanAsked) {
   DevicePool pool(open());
   pool.hold(pool.allocate(kMiB).data());
