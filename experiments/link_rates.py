@@ -19,12 +19,11 @@ from deepplan import _core, models
 from deepplan.engine import machine
 from deepplan.engine.binding import execution_plan
 from deepplan.engine.devices import Devices, resolve_devices
-from deepplan.engine.profiler import profile_source
 from deepplan.engine.profiling_plans import one_group_per_layer
-from deepplan.engine.source import Source, resolve
+from deepplan.engine.source import resolve
 from deepplan.planning.plan import Plan
-from deepplan.planning.profile import Profile
 from deepplan.planning.search import search
+from known_profile import known_profile
 from provenance import provenance
 from results_file import ROOT, add_result_arguments, write_results
 from runtime_session import open_session, timed_cold_run, transfer_ms
@@ -75,7 +74,7 @@ def planned_groups(name: str, devices: Devices, profiles: Path, repeats: int) ->
     """What a plan loads over one link in its groups, and in a single one; for a plan that leaves layers in host memory
     and for one that loads them all."""
     source = resolve(models.build(name), dtype="fp32", keep=False)
-    profile = _profile(source, devices, profiles)
+    profile = known_profile(source, devices, profiles)
     inputs = [tensor.to(devices.torch_target) for tensor in source.tensor_inputs()]
     for policy in ("optimal", "pipeswitch"):
         plan = search(profile, policy, devices=devices.names)
@@ -136,16 +135,6 @@ def striped_rates(devices: Devices, groups: int, group_bytes: int, repeats: int)
                 "repeats": repeats,
             }
             del session, links
-
-
-def _profile(source: Source, devices: Devices, profiles: Path) -> Profile:
-    """This machine's shipped profile if it is of this very model, else a new one."""
-    path = profiles / machine.machine_name(devices) / f"{source.name}-{source.dtype}-b{source.batch_size}.json"
-    if path.exists():
-        shipped = Profile.load(path)
-        if shipped.model_digest == source.captured.graph.model_digest and devices.target in shipped.devices:
-            return shipped
-    return profile_source(source, devices, source.tensor_inputs(), lambda share: None)
 
 
 if __name__ == "__main__":

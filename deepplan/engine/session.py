@@ -105,6 +105,12 @@ class Session:
         return self._captures.refusal if self._captures is not None else None
 
     @property
+    def last_launch(self) -> str:
+        """How the last call reached the GPU, as `launch` says it."""
+        with self._lock:
+            return "graph" if self._runtime.last_was_captured else "operators"
+
+    @property
     def graph_bytes(self) -> int:
         """Device memory taken by what was captured; counted against the device's budget."""
         return self._captures.device_bytes if self._captures is not None else 0

@@ -55,6 +55,7 @@ def test_host_devices_are_called_operator_by_operator(
     with deepplan.load(tiny, make_plan(tiny, ids), devices="host:0", example_inputs=ids) as session:
         assert (session.launch, session.launch_refusal, session.graph_bytes) == ("operators", None, 0)
         assert torch.equal(session(ids), tiny(ids))
+        assert session.last_launch == "operators"
 
 
 @GPU
@@ -70,9 +71,9 @@ def test_cold_and_warm_runs_are_captured(
             for _ in range(3):
                 session.evict(poison=True)
                 assert torch.equal(session(given), expected)
-                assert session._runtime.last_was_captured
+                assert session.last_launch == "graph"
                 assert torch.equal(session(given), expected)
-                assert session._runtime.last_was_captured
+                assert session.last_launch == "graph"
 
 
 @GPU
