@@ -16,6 +16,7 @@ from deepplan.engine.binding import execution_plan
 from deepplan.engine.capturing import COLD, WARM, Captures, Kind
 from deepplan.engine.devices import Devices
 from deepplan.engine.filling import fill
+from deepplan.engine.lending import detour, find_lenders
 from deepplan.engine.measured import measured_timeline
 from deepplan.engine.precision import precision
 from deepplan.engine.source import Source
@@ -46,7 +47,9 @@ class Session:
         graph = source.captured.graph
         self._graph = graph
         self._plan = plan
-        self._devices = devices
+        self._asked = devices
+        self._lenders = find_lenders(devices)
+        self._devices = self._lenders.devices
         self._name = source.name
         self._batch_size = source.batch_size
         self._precision = plan.dtype or source.dtype or None
@@ -54,8 +57,8 @@ class Session:
         self._out_nesting = nesting.load(graph.out_spec)
         self._last_inputs: list[torch.Tensor] | None = None
         program = _core.Program(graph, devices.torch_target)
-        binding = execution_plan(graph, plan, len(devices.names))
-        links = machine.links(devices)
+        binding = self._bind(plan)
+        links = machine.links(self._devices)
         self._core: _core.Session | None = _core.Session(source.name, program, links, binding, promote)
         self._lock = threading.RLock()  # held over what a caller takes for one step and the runtime for several
         fill(self._core, source.captured, release=release)
@@ -79,6 +82,14 @@ class Session:
     def devices(self) -> tuple[str, ...]:
         """The devices whose links are used, the target first."""
         return self._devices.names
+
+    @property
+    def refused_links(self) -> Mapping[str, str]:
+        """Helpers whose links are not used though they were asked for, and why: no memory there, or no way from there.
+
+        What they were to bring comes over the other links.
+        """
+        return self._lenders.refusals
 
     @property
     def torch_target(self) -> str:
@@ -178,7 +189,7 @@ class Session:
             finally:
                 runtime.set_timed(False)
             assert times is not None  # the run above was timed
-            return measured_timeline(self._plan, times, self._devices.names)
+            return measured_timeline(detour(self._plan, self._lenders.positions), times, self._devices.names)
 
     def trace(self, path: str | os.PathLike[str], *, cold: bool = True) -> None:
         """Writes `timeline(cold=cold)` as Chrome trace JSON, for ui.perfetto.dev."""
@@ -186,7 +197,7 @@ class Session:
 
     def rebind(self, plan: Plan) -> None:
         """Goes on with another plan for the same model and devices: lays the host copy out again, evicts."""
-        binding = execution_plan(self._graph, plan, len(self._devices.names))
+        binding = self._bind(plan)
         with self._lock:
             self._runtime.rebind(binding)
             self._runtime.encode()
@@ -248,6 +259,10 @@ class Session:
                 if not self._devices.is_host:
                     torch.cuda.empty_cache()
                 return self._runtime.run(inputs)
+
+    def _bind(self, plan: Plan) -> _core.ExecutionPlan:
+        execution_plan(self._graph, plan, len(self._asked.names))  # is it of this model and these devices?
+        return execution_plan(self._graph, detour(plan, self._lenders.positions), len(self._devices.names))
 
     @property
     def _runtime(self) -> _core.Session:
