@@ -51,14 +51,18 @@ struct ResidencyState {
     return oldest;
   }
 
-  [[noreturn]] void refuse(const std::string& model, std::size_t bytes, const std::string& reason) const {
+  [[noreturn]] void refuse(const std::string& model, std::size_t bytes, const std::string& reason,
+                           bool fits_alone = true) const {
     std::string staying;
     for (const auto& [name, entry] : models) {
       if (entry.evictable()) continue;
       staying += (staying.empty() ? "; must stay: " : ", ") + name + " (" + format_bytes(entry.bytes) +
                  (entry.in_use ? ", in use)" : ", pinned)");
     }
-    throw OutOfMemory("no room for model " + model + " of " + format_bytes(bytes) + ": " + reason + staying);
+    throw OutOfMemory("no room for model " + model + " of " + format_bytes(bytes) + ": " + reason + staying +
+                      (fits_alone ? "; close other models, or stop what else takes memory there"
+                                  : "; it does not fit alone either: take a larger device, or a plan that reads more "
+                                    "of it in place, without promotion"));
   }
 
   // The range at `home`, cleared of models that may go; nothing where one of them has to stay.
@@ -94,7 +98,7 @@ struct ResidencyState {
     const std::size_t most =
         budget > 0 ? budget - std::min(budget, stats.charged_bytes) : pool.device().memory_info().total_bytes;
     if (staying_bytes > most || bytes > most - staying_bytes) {
-      refuse(model, bytes, (budget > 0 ? "the budget is " : "the device has ") + format_bytes(most));
+      refuse(model, bytes, (budget > 0 ? "the budget is " : "the device has ") + format_bytes(most), bytes <= most);
     }
     while (true) {
       try {

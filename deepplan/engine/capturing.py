@@ -43,7 +43,7 @@ class Captures:
 
     def __init__(self, session: _core.Session, inputs: Sequence[torch.Tensor], device: str, dtype: str | None) -> None:
         self._session = session
-        self._inputs = [tensor.to(device) for tensor in inputs]
+        self._inputs = inputs
         self._device = device
         self._dtype = dtype
         self._graphs: dict[Kind, torch.cuda.CUDAGraph] = {}  # they keep the memory that captured runs work in
@@ -93,6 +93,7 @@ class Captures:
         self.device_bytes = 0
 
     def _rehearse(self, place: _Place) -> None:
+        inputs = [tensor.to(self._device) for tensor in self._inputs]
         generator = torch.cuda.default_generators[place.stream.device_index]
         before = generator.get_offset()
         self._session.prepare_capture()
@@ -100,7 +101,7 @@ class Captures:
         place.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(place.stream):
             for _ in range(2):
-                self._session.run(self._inputs)
+                self._session.run(inputs)
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # of what these runs worked in
         if generator.get_offset() != before:

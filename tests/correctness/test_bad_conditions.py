@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +21,7 @@ from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.filling import fill
 from deepplan.engine.source import resolve
-from deepplan.errors import DeviceError
+from deepplan.errors import DeviceError, OutOfMemoryError
 
 WIDTH = 1024
 MIB = 1 << 20
@@ -146,6 +152,65 @@ def test_a_busy_helper_slows_and_changes_nothing(wide: nn.Module, spread: Callab
             thread.join()
 
 
+@pytest.mark.usefixtures("small_devices")
+def test_a_target_that_others_fill_is_told_with_all_values(
+    wide: nn.Module, spread: Callable[[int], deepplan.Plan]
+) -> None:
+    plan = spread(1)
+    with deepplan.load(wide, plan) as session:
+        full = hog("host:0", 56)
+        for _ in range(2):
+            with pytest.raises(
+                OutOfMemoryError, match=r"no room for model \S+ of 16\.0 MiB.*8\.0 MiB free on the device; close other"
+            ):
+                session(wide.example_inputs)
+            assert not session.is_resident
+        assert machine.target("host:0").used_bytes == 0
+        del full
+        check_cold(session, wide)
+
+
+@pytest.mark.cuda
+def test_a_gpu_that_others_fill_is_told_and_serves_again() -> None:
+    """4 GiB are asked for where almost nothing is left; what torch took is given back afterwards."""
+    module = nn.Linear(1 << 15, 1 << 15, bias=False, device="meta")
+    small = nn.Linear(64, 64).eval().requires_grad_(False)
+    x = torch.ones(2, 64)
+    plan = deepplan.plan(small, x, devices=0)
+    with deepplan.load(small, plan, example_inputs=x, launch="operators") as session:
+        expected = session(x).cpu()
+        session.evict()
+        machine.target("cuda:0").trim()
+        torch.cuda.empty_cache()
+        taken = [torch.empty(torch.cuda.mem_get_info(0)[0] - (64 << 20), dtype=torch.uint8, device="cuda:0")]
+        pool = _core.Target("cuda:0")
+        source = resolve(module.to_empty(device="cpu").eval(), torch.zeros(1, 1 << 15), keep=False)
+        program = _core.Program(source.captured.graph, "cuda:0")
+        large = _core.Session("large", program, _core.Links(pool), _core.ExecutionPlan([True], [0], [0]))
+        with pytest.raises(OutOfMemoryError, match=r"no room for model large of 4\.0 GiB.*free on the device"):
+            large.run([torch.zeros(1, 1 << 15)])
+        del large
+        taken.clear()
+        torch.cuda.empty_cache()
+        torch.testing.assert_close(session(x).cpu(), expected)
+
+
+@pytest.mark.cuda
+def test_a_model_loaded_onto_a_full_gpu_is_launched_by_operators(wide: nn.Module, profile_for: Make) -> None:
+    expected = wide(wide.example_inputs)
+    plan = deepplan.search(profile_for(wide, devices=("cuda:0",)), "pipeswitch")
+    machine.target("cuda:0").evict_idle()
+    torch.cuda.empty_cache()
+    taken = torch.empty(torch.cuda.mem_get_info(0)[0] - (8 << 20), dtype=torch.uint8, device="cuda:0")
+    with deepplan.load(wide, plan) as session:
+        assert session.launch == "operators" and "16.0 MiB" in str(session.launch_refusal)
+        with pytest.raises(OutOfMemoryError, match="close other models"):
+            session(wide.example_inputs)
+        del taken
+        torch.cuda.empty_cache()
+        torch.testing.assert_close(session(wide.example_inputs).cpu(), expected)
+
+
 @pytest.mark.cuda
 def test_a_full_gpu_that_was_to_help_is_left_out(
     wide: nn.Module, profile_for: Make, monkeypatch: pytest.MonkeyPatch
@@ -163,3 +228,54 @@ def test_a_full_gpu_that_was_to_help_is_left_out(
             torch.testing.assert_close(session(wide.example_inputs).cpu(), wide(wide.example_inputs))
     del taken
     torch.cuda.empty_cache()
+
+
+SERVE = """
+import sys
+from pathlib import Path
+import torch
+import deepplan
+torch.manual_seed(0)
+module = torch.nn.Sequential(*(torch.nn.Linear(512, 512) for _ in range(4))).eval()
+x = torch.ones(2, 512)
+plan = deepplan.plan(module, x, devices=[sys.argv[1]])
+session = deepplan.load(module, plan, example_inputs=x)
+print("ready", flush=True)
+while True:
+    session.evict()
+    session(x)
+    plan.save(Path(sys.argv[2]) / "plan.json")
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2])
+def test_a_process_that_is_killed_leaves_nothing(backend: str, tmp_path: Path, after_s: float) -> None:
+    """Nothing in shared memory, in the folder for temporary files or on the device, and no half of a document."""
+    temporary, saved = tmp_path / "temporary", tmp_path / "saved"
+    temporary.mkdir()
+    saved.mkdir()
+    shared = Path("/dev/shm")
+    before = set(os.listdir(shared))
+    free_bytes = torch.cuda.mem_get_info(0)[0] if backend == "cuda" else 0
+    child = subprocess.Popen(
+        [sys.executable, "-c", SERVE, f"{backend}:0", str(saved)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(temporary), "DEEPPLAN_HOME": str(tmp_path / "home")},
+    )
+    assert child.stdout is not None
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(after_s)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+    assert not list(temporary.iterdir())
+    assert not {name for name in set(os.listdir(shared)) - before if str(child.pid) in name}  # others may make some
+    if (saved / "plan.json").exists():
+        deepplan.Plan.load(saved / "plan.json")
+    if backend == "cuda":
+        deadline = time.monotonic() + 30  # the driver takes a moment
+        while torch.cuda.mem_get_info(0)[0] < free_bytes - (64 << 20) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert torch.cuda.mem_get_info(0)[0] >= free_bytes - (64 << 20)

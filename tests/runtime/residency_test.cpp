@@ -92,6 +92,20 @@ TEST_F(ResidencyTest, LeavesPinnedAndLeasedModelsAlone) {
   EXPECT_THROW(residency.pin("pinned", true), InvalidArgument);
 }
 
+TEST_F(ResidencyTest, NamesTheRemedyThatHelps) {
+  const auto refusal = [&](std::size_t bytes) {
+    try {
+      load("large", bytes);
+    } catch (const OutOfMemory& error) {
+      return error.message();
+    }
+    return std::string();
+  };
+  const ResidencyLease leased = residency.acquire("leased", 4 * kMiB);
+  EXPECT_NE(refusal(5 * kMiB).find("close other models"), std::string::npos);
+  EXPECT_NE(refusal(100 * kMiB).find("it does not fit alone either"), std::string::npos);
+}
+
 TEST_F(ResidencyTest, EvictsWhatIsIdleAndNothingElse) {
   load("pinned");
   residency.pin("pinned", true);
