@@ -31,3 +31,20 @@ def test_loads_are_split_into_their_parts(monkeypatch, tmp_path: Path) -> None:
         assert 0 < row["load_min_s"] <= row["load_s"] <= row["load_max_s"]
         assert row["arena_s"] > 0 and row["fill_s"] > 0 and row["rest_s"] > 0 and row["fill_gbps"] > 0
     assert rows[0]["arena_s"] > rows[1]["arena_s"]  # 64 MiB are touched, or were before
+    assert content["bars"]["fill_gbps"] == min(rows[1]["fill_gbps"], rows[3]["fill_gbps"])
+
+
+def test_bars_are_for_memory_that_is_there() -> None:
+    from registration import bars
+
+    fast = {"arena": "reserved", "bytes": 700_000_000, "load_s": 0.2, "fill_gbps": 20.0}
+    empty = {**fast, "arena": "empty", "load_s": 9.0, "fill_gbps": 1.0}
+    assert bars([empty, fast]) == {
+        "load_s_for_1_4_gb": 0.4,
+        "fill_gbps": 20.0,
+        "loads_within_a_second": True,
+        "fills_at_10_gbps": True,
+    }
+    slow = {**fast, "load_s": 0.6, "fill_gbps": 9.9}
+    missed = bars([fast, slow, empty])
+    assert not missed["loads_within_a_second"] and not missed["fills_at_10_gbps"]
