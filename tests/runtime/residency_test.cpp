@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <random>
 #include <thread>
 
 #include "core/error.h"
@@ -221,6 +223,49 @@ TEST_F(ResidencyTest, EvictsBeforeItGivesHomesUp) {
   load("c", 4 * kMiB);  // there is room for it beside the home once "b" is gone
   EXPECT_FALSE(residency.contains("b"));
   EXPECT_TRUE(pool.allocate_at(home, 2 * kMiB));
+}
+
+// As captured models do: each has a home from when it was loaded on, the largest first, and takes some of the budget
+// besides. Called in any order, all come home, and nothing is taken from the device or given back any more.
+TEST(Residency, ModelsThatTakeTurnsAlwaysComeHome) {
+  struct Model {
+    std::string name;
+    std::size_t bytes;
+    char* home = nullptr;
+    std::shared_ptr<const void> hold{};
+    std::shared_ptr<const void> charge{};
+  };
+  for (unsigned seed = 0; seed < 50; ++seed) {
+    std::mt19937 draw(seed);
+    const auto up_to = [&](std::size_t most) { return std::uniform_int_distribution<std::size_t>(1, most)(draw); };
+    std::vector<Model> models;
+    std::size_t sum = 0;
+    for (std::size_t i = 0; i < 8; ++i) models.push_back({.name = "model " + std::to_string(i), .bytes = up_to(kMiB)});
+    for (const Model& model : models) sum += model.bytes;
+    std::sort(models.begin(), models.end(), [](const Model& a, const Model& b) { return a.bytes > b.bytes; });
+    const std::size_t least = models.front().bytes + 8 * kMiB / 32;  // the largest beside all charges
+    DevicePool pool(open_device({Backend::Host, 0}), std::max(least, sum * up_to(10) / 10), kMiB / 8);
+    Residency residency(pool);
+    for (Model& model : models) {
+      {
+        ResidencyLease lease = residency.acquire(model.name, model.bytes);
+        lease.mark_loaded();
+        model.home = lease.data();
+      }
+      model.hold = pool.hold(model.home);
+      model.charge = pool.charge(up_to(kMiB / 32));
+      if (up_to(2) == 1) residency.evict(model.name);
+    }
+    const DevicePoolStats before = pool.stats();
+    for (int call = 0; call < 200; ++call) {
+      const Model& model = models[up_to(models.size()) - 1];
+      ResidencyLease lease = residency.acquire(model.name, model.bytes, model.home);
+      lease.mark_loaded();
+      ASSERT_EQ(lease.data(), model.home) << "seed " << seed << ", " << model.name;
+    }
+    EXPECT_EQ(pool.stats().allocations, before.allocations);
+    EXPECT_EQ(pool.stats().reserved_bytes, before.reserved_bytes);
+  }
 }
 
 TEST_F(ResidencyTest, CountsWhatIsChargedToTheBudget) {
