@@ -1,0 +1,159 @@
+"""The protocol over HTTP. Source: Open Inference Protocol v2, REST, and Triton's extensions of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+
+from deepplan.planning.records import refusal
+from deepplan.server.descriptions import model_config, model_metadata, server_metadata
+from deepplan.server.failures import Failure, failure_of
+from deepplan.server.http_body import read_body
+from deepplan.server.request_log import logger
+from deepplan.server.rest_request import HEADER_LENGTH, parse_infer, parse_object
+from deepplan.server.rest_response import write_infer
+from deepplan.server.service import Service
+from deepplan.server.trace_context import valid_traceparent
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_SMALL_BODY_BYTES = 65_536  # of requests that carry no tensors
+_OPEN = frozenset(["/v2/health/live", "/v2/health/ready"])
+_JSON = {"Content-Type": "application/json"}
+
+
+class HttpFront:
+    """The handlers. Other pages may be added to `application` before it runs; paths in `open_paths` need no token."""
+
+    def __init__(self, service: Service, *, open_paths: frozenset[str] = frozenset()) -> None:
+        self._service = service
+        self._open_paths = _OPEN | open_paths
+        self.application = web.Application(middlewares=[self._guard])
+        self._add_routes()
+
+    def _add_routes(self) -> None:
+        router = self.application.router
+        for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            router.add_post(f"{model}/infer", self._infer)
+            router.add_get(f"{model}/ready", self._model_ready)
+            router.add_get(f"{model}/config", self._model_config)
+            router.add_get(f"{model}/stats", self._model_statistics)
+            if model.endswith("{model}"):
+                router.add_get("/v2/models/stats", self._all_statistics)  # before a model of that name
+            router.add_get(model, self._model_metadata)
+        router.add_get("/v2", self._server_metadata)
+        router.add_get("/v2/", self._server_metadata)
+        router.add_get("/v2/health/live", self._live)
+        router.add_get("/v2/health/ready", self._ready)
+        router.add_post("/v2/repository/index", self._index)
+        router.add_post("/v2/repository/models/{model}/load", self._load)
+        router.add_post("/v2/repository/models/{model}/unload", self._unload)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The token, the trace, and every error as JSON."""
+        try:
+            if request.path not in self._open_paths:
+                self._service.check_token(request.headers.get("Authorization"))
+            response = await handler(request)
+        except web.HTTPException as error:  # the router's: no such path, or not by this method
+            response = json_answer({"error": f"{request.method} {request.path[:200]}: {error.reason}"}, error.status)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+        except Exception as error:
+            failure = failure_of(error)
+            if failure.unexpected:
+                logger.exception("a request failed in the server itself")
+            response = _refusal(failure)
+        traceparent = valid_traceparent(request.headers.get("traceparent"))
+        if traceparent is not None:
+            response.headers["traceparent"] = traceparent
+        return response
+
+    async def _infer(self, request: web.Request) -> web.Response:
+        service, headers, match = self._service, request.headers, request.match_info
+        traceparent = valid_traceparent(headers.get("traceparent"))
+        with service.exchange("http", match["model"], match.get("version", ""), traceparent) as exchange:
+            signature = exchange.admit()
+            limit_bytes = min(signature.body_limit_bytes, service.settings.max_body_bytes)
+            body = await read_body(request, limit_bytes, service.settings.body_timeout_s)
+            call = parse_infer(body, headers.get(HEADER_LENGTH), signature)
+            inference = await exchange.run(call.inputs)
+            answer, json_bytes = write_infer(signature.model.name, call.id, call.outputs, inference.outputs)
+        if json_bytes is None:
+            return web.Response(body=answer, headers=_JSON)
+        binary = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(json_bytes)}
+        return web.Response(body=answer, headers=binary)
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        return web.Response(status=200 if self._service.ready else 503)
+
+    async def _server_metadata(self, request: web.Request) -> web.Response:
+        return json_answer(server_metadata())
+
+    async def _model_ready(self, request: web.Request) -> web.Response:
+        ready = self._service.model_ready(*_model_of(request))
+        return web.Response(status=200 if ready else 503)
+
+    async def _model_metadata(self, request: web.Request) -> web.Response:
+        return json_answer(model_metadata(self._service.repository.signature(*_model_of(request)).model))
+
+    async def _model_config(self, request: web.Request) -> web.Response:
+        return json_answer(model_config(self._service.repository.signature(*_model_of(request)).model))
+
+    async def _model_statistics(self, request: web.Request) -> web.Response:
+        return json_answer({"model_stats": self._service.statistics_json(*_model_of(request))})
+
+    async def _all_statistics(self, request: web.Request) -> web.Response:
+        return json_answer({"model_stats": self._service.statistics_json()})
+
+    async def _index(self, request: web.Request) -> web.Response:
+        ready = (await self._small_body(request)).get("ready", False)
+        if not isinstance(ready, bool):
+            raise refusal("ready", ready, "true or false")
+        return json_answer([asdict(entry) for entry in self._service.repository.index(ready_only=ready)])
+
+    async def _load(self, request: web.Request) -> web.Response:
+        self._service.repository.load(request.match_info["model"], await self._parameters(request))
+        return web.Response()
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        await self._parameters(request)
+        await self._service.repository.unload(request.match_info["model"])
+        return web.Response()
+
+    async def _parameters(self, request: web.Request) -> Mapping[str, Any]:
+        parameters = (await self._small_body(request)).get("parameters", {})
+        if not isinstance(parameters, dict):
+            raise refusal("parameters", parameters, "an object")
+        return parameters
+
+    async def _small_body(self, request: web.Request) -> dict[str, Any]:
+        body = await read_body(request, _SMALL_BODY_BYTES, self._service.settings.body_timeout_s)
+        return parse_object(body) if body else {}
+
+
+def json_answer(content: Any, status: int = 200) -> web.Response:
+    """A response of JSON."""
+    return web.Response(body=json.dumps(content, separators=(",", ":")).encode(), status=status, headers=_JSON)
+
+
+def _refusal(failure: Failure) -> web.Response:
+    response = json_answer({"error": failure.message}, failure.http_status)
+    if failure.retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(failure.retry_after_s)))
+    if failure.http_status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _model_of(request: web.Request) -> tuple[str, str]:
+    return request.match_info["model"], request.match_info.get("version", "")

@@ -1,0 +1,37 @@
+"""The body of a REST inference response: JSON, followed by the outputs that the client wants as bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from deepplan.server.tensors import RequestedOutput
+from deepplan.server.values import decode
+from deepplan.serving.inference import TensorData
+
+
+def write_infer(
+    model: str, identifier: str, wanted: Sequence[RequestedOutput], given: Sequence[TensorData]
+) -> tuple[bytes, int | None]:
+    """The body, and how many bytes of it are JSON where others follow.
+
+    Elements that are NaN or infinite are written so, which JSON proper does not have: clients read them.
+    """
+    by_name = {tensor.name: tensor for tensor in given}
+    outputs: list[dict[str, Any]] = []
+    binary: list[bytes | bytearray | memoryview] = []
+    for spec, as_bytes in wanted:
+        data = by_name[spec.name].data
+        output: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+        if as_bytes:
+            output["parameters"] = {"binary_data_size": len(data)}
+            binary.append(data)
+        else:
+            output["data"] = decode(spec.datatype, data)
+        outputs.append(output)
+    answer: dict[str, Any] = {"model_name": model, "model_version": "1", "outputs": outputs}
+    if identifier:
+        answer["id"] = identifier
+    text = json.dumps(answer, separators=(",", ":")).encode()
+    return (b"".join([text, *binary]), len(text)) if binary else (text, None)
