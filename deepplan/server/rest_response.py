@@ -10,6 +10,8 @@ from deepplan.server.tensors import RequestedOutput
 from deepplan.server.values import decode
 from deepplan.serving.inference import TensorData
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 
 def write_infer(
     model: str, identifier: str, wanted: Sequence[RequestedOutput], given: Sequence[TensorData]
@@ -33,5 +35,5 @@ def write_infer(
     answer: dict[str, Any] = {"model_name": model, "model_version": "1", "outputs": outputs}
     if identifier:
         answer["id"] = identifier
-    text = json.dumps(answer, separators=(",", ":")).encode()
+    text = _ENCODER.encode(answer).encode()
     return (b"".join([text, *binary]), len(text)) if binary else (text, None)

@@ -17,6 +17,10 @@ from deepplan.serving.inference import Engine
 
 logger = logging.getLogger("deepplan.server")
 
+# aiohttp's own complaints, with a traceback each, of clients that do not speak HTTP; handlers' failures are not there.
+protocol_logger = logging.getLogger("deepplan.server.http")
+protocol_logger.setLevel(logging.CRITICAL)
+
 _CLOSE_TIMEOUT_S = 2.0  # for answers that are being written when the server stops
 
 
@@ -44,6 +48,7 @@ class Server:
         self._runner = web.AppRunner(
             front.application,
             access_log=None,
+            logger=protocol_logger,
             auto_decompress=False,
             handler_cancellation=True,
             shutdown_timeout=_CLOSE_TIMEOUT_S,

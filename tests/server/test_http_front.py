@@ -1,0 +1,270 @@
+"""What is not inference, over HTTP: health, descriptions, errors and their statuses, limits, token, TLS, traces."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import math
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+import zlib
+from pathlib import Path
+
+import pytest
+
+from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
+
+SUM = "/v2/models/sum/infer"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+REQUEST = json.dumps(
+    {"inputs": [{"name": name, "datatype": "FP32", "shape": [4], "data": [1, 2, 3, 4]} for name in "ab"]}
+)
+
+
+def test_health(server) -> None:
+    assert server.request("GET", "/v2/health/live")[0] == 200
+    assert server.request("GET", "/v2/health/ready")[0] == 200
+    assert server.request("GET", "/v2/models/sum/ready")[0] == 200
+    assert server.request("GET", "/v2/models/sum/versions/1/ready")[0] == 200
+    assert server.request("GET", "/v2/models/sum/versions/2/ready")[0] == 404
+    assert server.request("GET", "/v2/models/none/ready")[0] == 404
+
+
+def test_while_models_are_registered_the_server_lives_and_is_not_ready(server) -> None:
+    server.engine.ready = False
+    assert server.request("GET", "/v2/health/live")[0] == 200
+    assert server.request("GET", "/v2/health/ready")[0] == 503
+    status, answer = server.json("POST", "/v2/models/later/infer", {})
+    assert (status, answer) == (503, {"error": "models are still being registered; try again"})
+
+
+def test_the_configuration_of_a_model(server) -> None:
+    status, config = server.json("GET", "/v2/models/sum/config")
+    assert status == 200
+    assert (config["name"], config["max_batch_size"]) == ("sum", 0)
+    assert config["input"] == [{"name": n, "data_type": "TYPE_FP32", "dims": [4]} for n in "ab"]
+    assert [output["name"] for output in config["output"]] == ["sum", "difference"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry_after"),
+    [
+        (UnknownNameError("no such model"), 404, None),
+        (InvalidInputError("not so"), 400, None),
+        (OverloadedError("too late", 0.01), 429, "1"),
+        (OverloadedError("too late", 2.1), 429, "3"),
+        (OverloadedError("never", math.inf), 429, None),
+        (UnavailableError("not now"), 503, None),
+        (RunError("the model failed"), 500, None),
+    ],
+)
+def test_each_error_of_the_engine_has_its_status(server, error: Exception, status: int, retry_after: str) -> None:
+    server.engine.error = error
+    answered, headers, body = server.request("POST", SUM, REQUEST)
+    assert (answered, headers.get("retry-after")) == (status, retry_after)
+    assert json.loads(body) == {"error": str(error)}
+
+
+def test_a_defect_is_logged_and_not_shown(server, caplog: pytest.LogCaptureFixture) -> None:
+    server.engine.error = KeyError("secret")
+    status, _, body = server.request("POST", SUM, REQUEST)
+    assert status == 500
+    assert b"secret" not in body
+    assert "secret" in caplog.text
+
+
+def test_a_body_is_read_no_further_than_the_model_can_need(serve) -> None:
+    server = serve(max_body_bytes=1000)
+    assert server.request("POST", SUM, REQUEST)[0] == 200
+    status, answer = server.json("POST", SUM, {"inputs": [], "id": "x" * 1000})
+    assert (status, "1000 bytes" in answer["error"]) == (413, True)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_small_model_takes_small_bodies_only(server, chunked: bool) -> None:
+    body = REQUEST.encode() + b" " * 100_000
+    status, _, answer = server.request("POST", SUM, iter([body] * 5) if chunked else body)
+    assert (status, json.loads(answer).keys()) == (413, {"error"})
+
+
+def test_json_of_more_than_a_model_can_need_is_refused_even_where_its_tensors_are_large(serve) -> None:
+    from deepplan.serving.inference import ModelMetadata, TensorSpec
+
+    server = serve()
+    (x, y) = (TensorSpec(name, "FP64", (1 << 14,)) for name in "xy")
+    server.engine.models["twice_long"] = ModelMetadata("twice_long", (x,), (y,))
+    body = b'{"inputs": [' + b" " * (1 << 20) + b"]}"
+    assert len(body) < 65_536 + (64 + 8) * (1 << 14) + 1
+    status, _, answer = server.request("POST", "/v2/models/twice_long/infer", body + bytes(70_000))
+    assert (status, b"binary data" in answer) == (413, True)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        ("gzip", gzip.compress(REQUEST.encode()), 200),
+        ("GZIP", gzip.compress(REQUEST.encode()), 200),
+        ("deflate", zlib.compress(REQUEST.encode()), 200),
+        ("identity", REQUEST.encode(), 200),
+        ("gzip", gzip.compress(bytes(50_000_000)), 413),
+        ("gzip", gzip.compress(REQUEST.encode())[:-5], 400),
+        ("gzip", gzip.compress(REQUEST.encode()) + b"more", 400),
+        ("gzip", REQUEST.encode(), 400),
+        ("deflate", b"", 400),
+        ("br", REQUEST.encode(), 415),
+        ("gzip, gzip", gzip.compress(gzip.compress(REQUEST.encode())), 415),
+    ],
+)
+def test_compressed_bodies_are_unfolded_up_to_the_limit(server, encoding: str, body: bytes, status: int) -> None:
+    answered, _, answer = server.request("POST", SUM, body, {"Content-Encoding": encoding})
+    assert answered == status, answer
+
+
+def test_requests_beyond_the_limit_are_refused_at_once(serve) -> None:
+    server = serve(max_concurrent_requests=1)
+    server.engine.delay_s = 30
+    first = socket.create_connection(("127.0.0.1", server.server.http_port))
+    first.sendall(f"POST {SUM} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(REQUEST)}\r\n\r\n{REQUEST}".encode())
+    assert server.engine.started.wait(10)
+    status, headers, _ = server.request("POST", SUM, REQUEST)
+    assert (status, headers["retry-after"]) == (429, "1")
+    first.close()
+    assert server.engine.cancelled.wait(10), "a client that leaves frees its place"
+    server.engine.delay_s = 0
+    deadline = time.monotonic() + 10
+    while server.request("POST", SUM, REQUEST)[0] != 200:
+        assert time.monotonic() < deadline
+
+
+def test_a_request_that_takes_too_long_is_given_up(serve) -> None:
+    server = serve(request_timeout_s=0.1)
+    server.engine.delay_s = 30
+    status, answer = server.json("POST", SUM, json.loads(REQUEST))
+    assert (status, "0.1 s" in answer["error"]) == (504, True)
+    assert server.engine.cancelled.is_set()
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(serve) -> None:
+    server = serve(body_timeout_s=0.1)
+    with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
+        connection.sendall(f"POST {SUM} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("broken", [b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"Content-Length: 5\r\n\r\nab"])
+def test_a_body_that_breaks_off_harms_nobody(server, broken: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
+        connection.sendall(f"POST {SUM} HTTP/1.1\r\nHost: x\r\n".encode() + broken)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(4096)
+    assert not answer or answer.split()[1] == b"400", answer
+    assert server.request("POST", SUM, REQUEST)[0] == 200
+
+
+def test_the_token_is_asked_of_everything_but_health(serve) -> None:
+    server = serve(token="a secret")
+    assert server.request("GET", "/v2/health/ready")[0] == 200
+    for method, path in [("GET", "/v2"), ("POST", SUM), ("GET", "/v2/nothing"), ("POST", "/v2/repository/index")]:
+        for sent in ({}, {"Authorization": "Bearer a secre"}, {"Authorization": "a secret"}, {"Authorization": "é"}):
+            status, headers, _ = server.request(method, path, headers=sent)
+            assert (status, headers["www-authenticate"]) == (401, "Bearer")
+    assert server.request("POST", SUM, REQUEST, {"Authorization": "Bearer a secret"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        TRACE,
+        TRACE.replace("00-", "cc-") + "-more",
+        TRACE.upper(),
+        TRACE + "-more",
+        TRACE.replace("00-", "ff-"),
+        "00-" + "0" * 32 + TRACE[35:],
+        "00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-01",
+        "nonsense",
+        "cc" + TRACE[2:] + "-" + "x" * 500,
+    ],
+)
+def test_a_well_formed_trace_is_carried_and_another_ignored(server, sent: str) -> None:
+    well_formed = sent == TRACE or (sent.startswith("cc") and len(sent) < 100)
+    status, headers, _ = server.request("POST", SUM, REQUEST, {"traceparent": sent})
+    assert status == 200
+    assert headers.get("traceparent") == server.engine.traceparents[-1] == (sent if well_formed else None)
+
+
+def test_one_line_of_json_a_request(serve, caplog: pytest.LogCaptureFixture) -> None:
+    server = serve()
+    with caplog.at_level(logging.INFO, "deepplan.server"):
+        server.request("POST", SUM, REQUEST, {"traceparent": TRACE})
+        server.request("POST", "/v2/models/no%0A%22model%22/infer", REQUEST)
+        server.engine.error = RunError("it failed")
+        server.request("POST", SUM, REQUEST)
+    answered, unknown, failed = (json.loads(record.getMessage()) for record in caplog.records)
+    assert answered.pop("total_ms") > 0
+    assert answered == {
+        "event": "infer",
+        "protocol": "http",
+        "model": "sum",
+        "status": 200,
+        "traceparent": TRACE,
+        "queue_ms": 0.5,
+        "run_ms": 20.0,
+        "gpu": 0,
+        "cold": True,
+        "batch_size": 1,
+    }
+    assert (unknown["model"], unknown["status"]) == ('no\n"model"', 404)
+    assert (failed["status"], failed["error"], caplog.records[2].levelname) == (500, "it failed", "WARNING")
+    quiet = serve(log_requests=False)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "deepplan.server"):
+        quiet.request("POST", SUM, REQUEST)
+    assert not caplog.records
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, key
+
+
+def test_tls(serve, certificate: tuple[Path, Path]) -> None:
+    server = serve(certificate_file=str(certificate[0]), key_file=str(certificate[1]))
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
+    url = f"https://localhost:{server.server.http_port}{SUM}"
+    with urllib.request.urlopen(urllib.request.Request(url, REQUEST.encode()), context=trusting, timeout=20) as answer:
+        assert answer.status == 200
+    with pytest.raises(ConnectionError):
+        server.request("GET", "/v2")
+
+
+def test_settings_that_cannot_be_are_refused(serve, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    for settings, message in [
+        ({"certificate_file": "c.pem"}, "key_file belong together"),
+        ({"certificate_file": str(tmp_path / "none.pem"), "key_file": "k"}, "none.pem"),
+        ({"certificate_file": str(tmp_path / "empty.pem"), "key_file": str(certificate[1])}, "empty.pem"),
+        ({"token": ""}, "token must be"),
+        ({"token": "a\nb"}, "token must be"),
+        ({"http_port": 70_000}, "http_port is 70000"),
+        ({"host": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid"),
+        ({"max_concurrent_requests": 0}, "max_concurrent_requests is 0"),
+    ]:
+        with pytest.raises(InvalidInputError, match=message):
+            serve(**settings)
+
+
+def test_a_port_that_is_taken_is_refused(serve, server) -> None:
+    with pytest.raises(InvalidInputError, match=f"cannot listen on 127.0.0.1:{server.server.http_port}"):
+        serve(http_port=server.server.http_port)
