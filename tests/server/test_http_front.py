@@ -8,7 +8,6 @@ import logging
 import math
 import socket
 import ssl
-import subprocess
 import time
 import urllib.request
 import zlib
@@ -224,19 +223,6 @@ def test_one_line_of_json_a_request(serve, caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.INFO, "deepplan.server"):
         quiet.request("POST", SUM, REQUEST)
     assert not caplog.records
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-         "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
 
 
 def test_tls(serve, certificate: tuple[Path, Path]) -> None:
