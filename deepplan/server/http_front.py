@@ -14,6 +14,7 @@ from deepplan.planning.records import refusal
 from deepplan.server.descriptions import model_config, model_metadata, server_metadata
 from deepplan.server.failures import Failure, failure_of
 from deepplan.server.http_body import read_body
+from deepplan.server.metrics import exposition
 from deepplan.server.request_log import logger
 from deepplan.server.rest_request import HEADER_LENGTH, parse_infer, parse_object
 from deepplan.server.rest_response import write_infer
@@ -50,6 +51,7 @@ class HttpFront:
         router.add_get("/v2/", self._server_metadata)
         router.add_get("/v2/health/live", self._live)
         router.add_get("/v2/health/ready", self._ready)
+        router.add_get("/metrics", self._metrics)
         router.add_post("/v2/repository/index", self._index)
         router.add_post("/v2/repository/models/{model}/load", self._load)
         router.add_post("/v2/repository/models/{model}/unload", self._unload)
@@ -114,6 +116,10 @@ class HttpFront:
 
     async def _all_statistics(self, request: web.Request) -> web.Response:
         return json_answer({"model_stats": self._service.statistics_json()})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body, content_type = await exposition(self._service, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _index(self, request: web.Request) -> web.Response:
         ready = (await self._small_body(request)).get("ready", False)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from deepplan.errors import OverloadedError, UnavailableError
+from deepplan.errors import OverloadedError, ServingError, UnavailableError
 from deepplan.server.deadlines import timeout
 from deepplan.server.failures import CANCELED, TimedOutError, UnauthorizedError, failure_of
 from deepplan.server.recent import Recent
@@ -18,7 +18,9 @@ from deepplan.server.request_log import log_request
 from deepplan.server.settings import ServerSettings
 from deepplan.server.statistics import Statistics
 from deepplan.server.tensors import Signature, check_version
-from deepplan.serving.inference import Engine, Inference, TensorData
+from deepplan.serving.inference import Engine, EngineStatus, Inference, TensorData
+
+_STATUS_TIMEOUT_S = 2.0  # an engine that is being restarted says nothing for longer
 
 
 class Service:
@@ -53,12 +55,21 @@ class Service:
             self.repository.check(model)
         return [self.statistics.of(name).to_json(name) for name in names]
 
+    async def engine_status(self) -> EngineStatus | None:
+        """What the engine says of itself; None where it does not, or not soon."""
+        try:
+            async with timeout(_STATUS_TIMEOUT_S):
+                return await self.engine.status()
+        except (asyncio.TimeoutError, ServingError):
+            return None
+
     def check_token(self, authorization: str | None) -> None:
         """Raises UnauthorizedError unless the header is right; how long that takes does not tell how wrong it is."""
         if self._authorization is None:
             return
         sent = (authorization or "").encode(errors="surrogateescape")
         if not hmac.compare_digest(sent, self._authorization):
+            self.statistics.refused["unauthenticated"] += 1
             raise UnauthorizedError("this server wants its token: Authorization: Bearer TOKEN")
 
     def exchange(self, protocol: str, model: str, version: str, traceparent: str | None) -> Exchange:
