@@ -9,6 +9,7 @@ import signal
 import grpc
 from aiohttp import web
 
+from deepplan.server.dashboard import OPEN_PATHS, add_dashboard
 from deepplan.server.grpc_front import GrpcFront
 from deepplan.server.http_front import HttpFront
 from deepplan.server.listeners import listen_grpc, listen_http
@@ -43,7 +44,8 @@ class Server:
     async def start(self) -> None:
         """Listens; requests are taken as soon as the engine is ready. Raises InvalidInputError where it cannot."""
         settings = self.settings
-        front = HttpFront(self.service)
+        front = HttpFront(self.service, open_paths=OPEN_PATHS)
+        add_dashboard(front.application, self.service)
         self._http, self._http_port = await listen_http(front.application, settings)
         if settings.grpc_port is None:
             return
