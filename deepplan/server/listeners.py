@@ -16,12 +16,13 @@ from deepplan.server.settings import ServerSettings
 protocol_logger = logging.getLogger("deepplan.server.http")
 protocol_logger.setLevel(logging.CRITICAL)
 
-_CLOSE_TIMEOUT_S = 2.0  # for answers that are being written when the server stops
 _SPARE_CALLS = 64
 
 
-async def listen_http(application: web.Application, settings: ServerSettings) -> tuple[web.AppRunner, int]:
-    """A runner to clean up at the end, and its port; raises InvalidInputError.
+async def listen_http(
+    application: web.Application, settings: ServerSettings, close_timeout_s: float
+) -> tuple[web.AppRunner, int]:
+    """A runner to clean up at the end, which then waits so long for handlers, and its port; raises InvalidInputError.
 
     A compressed body is left as it is, to be unfolded where its size is bounded; a client that leaves cancels its
     request; the request log is our own.
@@ -33,7 +34,7 @@ async def listen_http(application: web.Application, settings: ServerSettings) ->
         logger=protocol_logger,
         auto_decompress=False,
         handler_cancellation=True,
-        shutdown_timeout=_CLOSE_TIMEOUT_S,
+        shutdown_timeout=close_timeout_s,
     )
     await runner.setup()
     try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 from deepplan.server.failures import Failure
+from deepplan.server.log_lines import LogLine
 from deepplan.serving.inference import Inference
 
 logger = logging.getLogger("deepplan.server")
@@ -25,13 +25,13 @@ def log_request(
     level = logging.WARNING if failure is not None and failure.http_status >= 500 else logging.INFO
     if not logger.isEnabledFor(level):
         return
-    line: dict[str, object] = {
-        "event": "infer",
-        "protocol": protocol,
-        "model": model[:_NAME_SHOWN],
-        "status": 200 if failure is None else failure.http_status,
-        "total_ms": round(total_ms, 3),
-    }
+    line = LogLine(
+        event="infer",
+        protocol=protocol,
+        model=model[:_NAME_SHOWN],
+        status=200 if failure is None else failure.http_status,
+        total_ms=round(total_ms, 3),
+    )
     if traceparent is not None:
         line["traceparent"] = traceparent
     if failure is not None:
@@ -42,4 +42,4 @@ def log_request(
         line["gpu"] = inference.gpu
         line["cold"] = inference.cold
         line["batch_size"] = inference.batch_size
-    logger.log(level, "%s", json.dumps(line))
+    logger.log(level, line)

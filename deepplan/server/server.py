@@ -13,11 +13,14 @@ from deepplan.server.dashboard import OPEN_PATHS, add_dashboard
 from deepplan.server.grpc_front import GrpcFront
 from deepplan.server.http_front import HttpFront
 from deepplan.server.listeners import listen_grpc, listen_http
+from deepplan.server.log_lines import LogLine
 from deepplan.server.service import Service
 from deepplan.server.settings import ServerSettings
 from deepplan.serving.inference import Engine
 
 logger = logging.getLogger("deepplan.server")
+
+_CLOSE_TIMEOUT_S = 1.0  # for answers that are being written when the server stops
 
 
 class Server:
@@ -46,7 +49,7 @@ class Server:
         settings = self.settings
         front = HttpFront(self.service, open_paths=OPEN_PATHS)
         add_dashboard(front.application, self.service)
-        self._http, self._http_port = await listen_http(front.application, settings)
+        self._http, self._http_port = await listen_http(front.application, settings, _CLOSE_TIMEOUT_S)
         if settings.grpc_port is None:
             return
         try:
@@ -61,13 +64,12 @@ class Server:
         return await self.service.drain(self.settings.drain_timeout_s)
 
     async def stop(self) -> None:
-        """Closes every connection; requests that are still under way are cancelled."""
+        """Closes every connection; requests that do not end in a moment are cancelled."""
         runner, server = self._http, self._grpc
         self._http = self._grpc = None
-        if server is not None:
-            await server.stop(None)
-        if runner is not None:
-            await runner.cleanup()
+        closing = [] if server is None else [server.stop(_CLOSE_TIMEOUT_S)]
+        closing += [] if runner is None else [runner.cleanup()]
+        await asyncio.gather(*closing)
 
     async def run_until_signal(self) -> None:
         """Starts, waits for SIGTERM or SIGINT, drains and stops; a second signal cuts the draining short."""
@@ -77,11 +79,12 @@ class Server:
             loop.add_signal_handler(number, signals.put_nowait, None)
         try:
             await self.start()
+            logger.info(LogLine(event="listening", host=self.settings.host, http=self.http_port, grpc=self.grpc_port))
             await signals.get()
             drain, again = asyncio.ensure_future(self.drain()), asyncio.ensure_future(signals.get())
             await asyncio.wait((drain, again), return_when=asyncio.FIRST_COMPLETED)
             if not (drain.done() and drain.result()):
-                logger.warning("stopping with %d requests under way", self.service.under_way)
+                logger.warning(LogLine(event="stopping", under_way=self.service.under_way))
             drain.cancel()
             again.cancel()
         finally:
