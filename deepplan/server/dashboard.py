@@ -17,6 +17,7 @@ from aiohttp import web
 
 from deepplan import __version__
 from deepplan.server.http_front import json_answer
+from deepplan.server.routes import add_route
 from deepplan.server.service import Service
 
 OPEN_PATHS = frozenset(["/"])  # without the token: there is nothing in the page itself
@@ -41,8 +42,8 @@ def add_dashboard(application: web.Application, service: Service) -> None:
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    application.router.add_get("/", show_page)
-    application.router.add_get("/status.json", show_status)
+    add_route(application, "/", get=show_page)
+    add_route(application, "/status.json", get=show_status)
 
 
 async def _status(service: Service) -> dict[str, Any]:

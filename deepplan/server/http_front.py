@@ -18,6 +18,7 @@ from deepplan.server.metrics import exposition
 from deepplan.server.request_log import logger
 from deepplan.server.rest_request import HEADER_LENGTH, parse_infer, parse_object
 from deepplan.server.rest_response import write_infer
+from deepplan.server.routes import add_not_found, add_route
 from deepplan.server.service import Service
 from deepplan.server.trace_context import valid_traceparent
 
@@ -38,23 +39,23 @@ class HttpFront:
         self._add_routes()
 
     def _add_routes(self) -> None:
-        router = self.application.router
+        application = self.application
+        add_route(application, "/v2/models/stats", get=self._all_statistics)  # before a model of that name
         for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-            router.add_post(f"{model}/infer", self._infer)
-            router.add_get(f"{model}/ready", self._model_ready)
-            router.add_get(f"{model}/config", self._model_config)
-            router.add_get(f"{model}/stats", self._model_statistics)
-            if model.endswith("{model}"):
-                router.add_get("/v2/models/stats", self._all_statistics)  # before a model of that name
-            router.add_get(model, self._model_metadata)
-        router.add_get("/v2", self._server_metadata)
-        router.add_get("/v2/", self._server_metadata)
-        router.add_get("/v2/health/live", self._live)
-        router.add_get("/v2/health/ready", self._ready)
-        router.add_get("/metrics", self._metrics)
-        router.add_post("/v2/repository/index", self._index)
-        router.add_post("/v2/repository/models/{model}/load", self._load)
-        router.add_post("/v2/repository/models/{model}/unload", self._unload)
+            add_route(application, model, get=self._model_metadata)
+            add_route(application, f"{model}/infer", post=self._infer)
+            add_route(application, f"{model}/ready", get=self._model_ready)
+            add_route(application, f"{model}/config", get=self._model_config)
+            add_route(application, f"{model}/stats", get=self._model_statistics)
+        for path in ("/v2", "/v2/"):
+            add_route(application, path, get=self._server_metadata)
+        add_route(application, "/v2/health/live", get=self._live)
+        add_route(application, "/v2/health/ready", get=self._ready)
+        add_route(application, "/v2/repository/index", post=self._index)
+        add_route(application, "/v2/repository/models/{model}/load", post=self._load)
+        add_route(application, "/v2/repository/models/{model}/unload", post=self._unload)
+        add_route(application, "/metrics", get=self._metrics)
+        add_not_found(application)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -63,7 +64,7 @@ class HttpFront:
             if request.path not in self._open_paths:
                 self._service.check_token(request.headers.get("Authorization"))
             response = await handler(request)
-        except web.HTTPException as error:  # the router's: no such path, or not by this method
+        except web.HTTPException as error:  # no such path, or not by this method
             response = json_answer({"error": f"{request.method} {request.path[:200]}: {error.reason}"}, error.status)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]

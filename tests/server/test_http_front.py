@@ -24,6 +24,11 @@ REQUEST = json.dumps(
 )
 
 
+def gzipped(body: bytes) -> bytes:
+    """Without the time, or parameters would have other names in each process that collects the tests."""
+    return gzip.compress(body, mtime=0)
+
+
 def test_health(server) -> None:
     assert server.request("GET", "/v2/health/live")[0] == 200
     assert server.request("GET", "/v2/health/ready")[0] == 200
@@ -105,17 +110,17 @@ def test_json_of_more_than_a_model_can_need_is_refused_even_where_its_tensors_ar
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [
-        ("gzip", gzip.compress(REQUEST.encode()), 200),
-        ("GZIP", gzip.compress(REQUEST.encode()), 200),
+        ("gzip", gzipped(REQUEST.encode()), 200),
+        ("GZIP", gzipped(REQUEST.encode()), 200),
         ("deflate", zlib.compress(REQUEST.encode()), 200),
         ("identity", REQUEST.encode(), 200),
-        ("gzip", gzip.compress(bytes(50_000_000)), 413),
-        ("gzip", gzip.compress(REQUEST.encode())[:-5], 400),
-        ("gzip", gzip.compress(REQUEST.encode()) + b"more", 400),
+        ("gzip", gzipped(bytes(50_000_000)), 413),
+        ("gzip", gzipped(REQUEST.encode())[:-5], 400),
+        ("gzip", gzipped(REQUEST.encode()) + b"more", 400),
         ("gzip", REQUEST.encode(), 400),
         ("deflate", b"", 400),
         ("br", REQUEST.encode(), 415),
-        ("gzip, gzip", gzip.compress(gzip.compress(REQUEST.encode())), 415),
+        ("gzip, gzip", gzipped(gzipped(REQUEST.encode())), 415),
     ],
 )
 def test_compressed_bodies_are_unfolded_up_to_the_limit(server, encoding: str, body: bytes, status: int) -> None:
@@ -162,6 +167,43 @@ def test_a_body_that_breaks_off_harms_nobody(server, broken: bytes) -> None:
         answer = connection.recv(4096)
     assert not answer or answer.split()[1] == b"400", answer
     assert server.request("POST", SUM, REQUEST)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("expected", "version", "continued"),
+    [
+        ("100-continue", "1.1", True),
+        ("100-Continue", "1.1", True),
+        ("100-continue", "1.0", False),
+        ("x\xff", "1.1", False),
+    ],
+)
+@pytest.mark.parametrize(("path", "status"), [(SUM, b"200"), ("/nothing", b"404")])
+def test_a_client_that_asks_first_is_told_to_go_on(
+    server, expected: str, version: str, continued: bool, path: str, status: bytes
+) -> None:
+    head = f"POST {path} HTTP/{version}\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(REQUEST)}\r\n"
+    with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
+        connection.sendall(f"{head}Expect: {expected}\r\n\r\n".encode("latin-1"))
+        answer = connection.recv(25) if continued else b""
+        assert answer == b"HTTP/1.1 100 Continue\r\n\r\n" * continued
+        connection.sendall(REQUEST.encode())
+        assert connection.makefile("rb").readline().split()[1] == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", SUM, "POST"),
+        ("POST", "/v2", "GET,HEAD"),
+        ("PUT", "/", "GET,HEAD"),
+        ("DELETE", "/v2/models/sum", "GET,HEAD"),
+    ],
+)
+def test_other_methods_are_not_allowed(server, method: str, path: str, allowed: str) -> None:
+    status, headers, body = server.request(method, path)
+    assert (status, headers["allow"]) == (405, allowed)
+    assert json.loads(body) == {"error": f"{method} {path}: Method Not Allowed"}
 
 
 def test_the_token_is_asked_of_everything_but_health(serve) -> None:
