@@ -20,6 +20,10 @@ class UnauthorizedError(DeepPlanError):
     """The request does not carry the server's token."""
 
 
+class ForeignOriginError(DeepPlanError):
+    """A browser sends the request on behalf of a page that is not this server's."""
+
+
 class TooLargeError(InvalidInputError):
     """The request is larger than the server, or the model, takes."""
 
@@ -55,6 +59,7 @@ class Failure:
 # The first kind that an error is decides: a subclass stands before its base.
 _KINDS: tuple[tuple[type[DeepPlanError], int, str, str], ...] = (
     (UnauthorizedError, 401, "UNAUTHENTICATED", "REJECTED"),
+    (ForeignOriginError, 403, "PERMISSION_DENIED", "REJECTED"),
     (UnknownNameError, 404, "NOT_FOUND", "REJECTED"),
     (TooLargeError, 413, "RESOURCE_EXHAUSTED", "REJECTED"),
     (EncodingError, 415, "INVALID_ARGUMENT", "REJECTED"),

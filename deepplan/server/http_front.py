@@ -12,7 +12,7 @@ from aiohttp import web
 
 from deepplan.planning.records import refusal
 from deepplan.server.descriptions import model_config, model_metadata, server_metadata
-from deepplan.server.failures import Failure, failure_of
+from deepplan.server.failures import Failure, ForeignOriginError, failure_of
 from deepplan.server.http_body import read_body
 from deepplan.server.metrics import exposition
 from deepplan.server.request_log import logger
@@ -63,6 +63,7 @@ class HttpFront:
         try:
             if request.path not in self._open_paths:
                 self._service.check_token(request.headers.get("Authorization"))
+                _check_origin(request)
             response = await handler(request)
         except web.HTTPException as error:  # no such path, or not by this method
             response = json_answer({"error": f"{request.method} {request.path[:200]}: {error.reason}"}, error.status)
@@ -146,6 +147,13 @@ class HttpFront:
     async def _small_body(self, request: web.Request) -> dict[str, Any]:
         body = await read_body(request, _SMALL_BODY_BYTES, self._service.settings.body_timeout_s)
         return parse_object(body) if body else {}
+
+
+def _check_origin(request: web.Request) -> None:
+    """Browsers send some requests for any page, to servers on loopback too, and name the page's host."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.host:
+        raise ForeignOriginError("the request comes from the page of another server")
 
 
 def json_answer(content: Any, status: int = 200) -> web.Response:

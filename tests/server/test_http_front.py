@@ -206,6 +206,15 @@ def test_other_methods_are_not_allowed(server, method: str, path: str, allowed: 
     assert json.loads(body) == {"error": f"{method} {path}: Method Not Allowed"}
 
 
+@pytest.mark.parametrize("origin", ["http://elsewhere.example", "null", "", "http://127.0.0.1:1"])
+def test_pages_of_other_servers_cannot_make_a_browser_send_requests(server, origin: str) -> None:
+    status, answer = server.json("POST", "/v2/repository/models/sum/unload", Origin=origin)
+    assert (status, "another server" in answer["error"]) == (403, True)
+    assert server.engine.evicted == []
+    assert server.request("POST", SUM, REQUEST, {"Origin": origin})[0] == 403
+    assert server.request("POST", SUM, REQUEST, {"Origin": f"http://{server.http}"})[0] == 200
+
+
 def test_the_token_is_asked_of_everything_but_health(serve) -> None:
     server = serve(token="a secret")
     assert server.request("GET", "/v2/health/ready")[0] == 200
