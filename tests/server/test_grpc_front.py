@@ -186,6 +186,27 @@ def test_a_client_that_leaves_frees_its_place(serve, leaves: str) -> None:
     assert server.server.service.statistics.of("sum").failures["CANCELED"] == 1
 
 
+def test_many_clients_that_leave_at_any_moment_leave_nothing_behind(serve) -> None:
+    server = serve(grpc_port=0)
+    server.engine.delay_s = 0.01
+    request = sum_request().SerializeToString()
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer = channel.unary_unary(INFER)
+        calls = [infer.future(request, timeout=0.001 * (i % 40 + 1)) for i in range(400)]
+        for i, sent in enumerate(calls):
+            if i % 3 == 0:
+                sent.cancel()
+        codes = {sent.code().name for sent in calls}
+        assert infer(request, timeout=20)
+    assert codes <= {"OK", "CANCELLED", "DEADLINE_EXCEEDED"}
+    service = server.server.service
+    give_up = time.monotonic() + 10
+    while service.under_way:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    assert service.statistics.of("sum").pending == 0
+
+
 def test_a_request_that_takes_too_long_is_given_up(serve) -> None:
     server = serve(grpc_port=0, request_timeout_s=0.1)
     server.engine.delay_s = 30
