@@ -1,4 +1,4 @@
-"""What is not inference, over HTTP: health, descriptions, errors and their statuses, limits, token, TLS, traces."""
+"""What is not inference, over HTTP: health, descriptions, errors and their statuses, limits, token, traces."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import json
 import logging
 import math
 import socket
-import ssl
 import time
-import urllib.request
 import zlib
-from pathlib import Path
 
 import pytest
 
@@ -274,34 +271,3 @@ def test_one_line_of_json_a_request(serve, caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.INFO, "deepplan.server"):
         quiet.request("POST", SUM, REQUEST)
     assert not caplog.records
-
-
-def test_tls(serve, certificate: tuple[Path, Path]) -> None:
-    server = serve(certificate_file=str(certificate[0]), key_file=str(certificate[1]))
-    trusting = ssl.create_default_context(cafile=str(certificate[0]))
-    url = f"https://localhost:{server.server.http_port}{SUM}"
-    with urllib.request.urlopen(urllib.request.Request(url, REQUEST.encode()), context=trusting, timeout=20) as answer:
-        assert answer.status == 200
-    with pytest.raises(ConnectionError):
-        server.request("GET", "/v2")
-
-
-def test_settings_that_cannot_be_are_refused(serve, certificate: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "empty.pem").write_text("")
-    for settings, message in [
-        ({"certificate_file": "c.pem"}, "key_file belong together"),
-        ({"certificate_file": str(tmp_path / "none.pem"), "key_file": "k"}, "none.pem"),
-        ({"certificate_file": str(tmp_path / "empty.pem"), "key_file": str(certificate[1])}, "empty.pem"),
-        ({"token": ""}, "token must be"),
-        ({"token": "a\nb"}, "token must be"),
-        ({"http_port": 70_000}, "http_port is 70000"),
-        ({"host": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid"),
-        ({"max_concurrent_requests": 0}, "max_concurrent_requests is 0"),
-    ]:
-        with pytest.raises(InvalidInputError, match=message):
-            serve(**settings)
-
-
-def test_a_port_that_is_taken_is_refused(serve, server) -> None:
-    with pytest.raises(InvalidInputError, match=f"cannot listen on 127.0.0.1:{server.server.http_port}"):
-        serve(http_port=server.server.http_port)
