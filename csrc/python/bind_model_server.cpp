@@ -49,6 +49,7 @@ void bind_model_server(py::module_& module) {
       .def_property_readonly("request", [](const Answer& answer) { return answer.ended.request; })
       .def_property_readonly("gpu", [](const Answer& answer) { return answer.ended.gpu; })
       .def_property_readonly("cold", [](const Answer& answer) { return answer.ended.cold; })
+      .def_property_readonly("links", [](const Answer& answer) { return answer.ended.links; })
       .def_property_readonly("batch_size", [](const Answer& answer) { return answer.ended.batch_size; })
       .def_property_readonly("leads_batch", [](const Answer& answer) { return answer.ended.leads_batch; })
       .def_property_readonly("queue_ms", [](const Answer& answer) { return answer.ended.queue_ms; })

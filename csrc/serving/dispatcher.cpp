@@ -114,6 +114,7 @@ void Dispatcher::end(const DispatchedJob& job, bool cold, double begun_ms, const
     ended_.push_back({.request = job.requests[i],
                       .gpu = job.gpu,
                       .cold = cold,
+                      .links = cold ? std::max(1, static_cast<int>(job.links.size())) : 0,
                       .batch_size = job.batch_size,
                       .leads_batch = i == 0,
                       .queue_ms = begun_ms - waiting->second.submitted_ms,

@@ -44,6 +44,7 @@ struct EndedRequest {
   std::int64_t request = 0;
   int gpu = 0;
   bool cold = false;
+  int links = 0;  // that a cold start went over
   int batch_size = 1;
   bool leads_batch = false;  // of the requests of a job, the first
   double queue_ms = 0;       // from its submission to the begin of its job

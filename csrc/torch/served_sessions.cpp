@@ -8,6 +8,19 @@
 #include "core/error.h"
 
 namespace deepplan {
+namespace {
+
+// Idle models make way for what a run needs beside its weights.
+std::vector<c10::IValue> run_with_room(Session& session, const std::vector<at::Tensor>& inputs) {
+  try {
+    return session.run(inputs);
+  } catch (const OutOfMemory&) {
+    session.evict_idle();
+    return session.run(inputs);
+  }
+}
+
+}  // namespace
 
 ServedSessions::ServedSessions(std::vector<ServedInstance> instances, std::vector<std::vector<int>> link_of)
     : instances_(std::move(instances)), link_of_(std::move(link_of)) {
@@ -67,12 +80,14 @@ bool ServedSessions::run(const DispatchedJob& job) {
     if (served.batch_size == job.batch_size) session = served.session;
   }
   if (session == nullptr) throw InvalidArgument("no session for a batch of " + std::to_string(job.batch_size));
-  if (job.cold) {
+  if (job.cold || !session->is_resident()) {
+    // Memory was shorter than the scheduler took it for if it is not resident: no link was leased but the GPU's own.
     std::vector<int> links;
     for (const int other : job.links) links.push_back(link_of_[gpu][static_cast<std::size_t>(other)]);
+    if (links.empty()) links.push_back(0);
     session->use_links(std::move(links));
   }
-  const std::vector<c10::IValue> results = session->run(join(job));
+  const std::vector<c10::IValue> results = run_with_room(*session, join(job));
 
   std::vector<std::vector<at::Tensor>> outputs(job.requests.size());
   for (const c10::IValue& result : results) {

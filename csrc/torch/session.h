@@ -80,6 +80,8 @@ class Session {
   // format), so that a read without its wait cannot go unseen. Returns whether the model was resident.
   bool evict(bool poison);
   bool is_resident() const;
+  // Gives up what every model that is idle holds of the target's memory.
+  void evict_idle() { links_->target->evict_idle(); }
 
   // Another plan over the same links: lays the host copy out again, drops the device copy and captured runs.
   void rebind(ExecutionPlan plan);

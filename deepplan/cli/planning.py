@@ -18,7 +18,8 @@ from deepplan.cli.arguments import device_list
 from deepplan.cli.progress import progress
 from deepplan.engine import precision
 from deepplan.engine.devices import Devices, resolve_devices
-from deepplan.engine.machine import HostLinks, machine_name, set_host_links
+from deepplan.engine.machine import HostLinks, set_host_links
+from deepplan.engine.origin import origin_of
 from deepplan.engine.profiler import profile_source
 from deepplan.engine.source import Source, resolve
 from deepplan.engine.store import Store
@@ -48,15 +49,7 @@ class Job:
     @property
     def origin(self) -> Origin:
         """What a profile or a plan has to be made for to be of use here."""
-        return Origin(
-            model=self.source.name,
-            model_digest=self.source.captured.graph.model_digest,
-            dtype=self.source.dtype,
-            batch_size=self.source.batch_size,
-            machine=machine_name(self.devices),
-            devices=self.devices.names,
-            torch=str(torch.__version__),
-        )
+        return origin_of(self.source, self.devices)
 
 
 def open_job(arguments: argparse.Namespace) -> Job:

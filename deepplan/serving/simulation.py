@@ -55,6 +55,13 @@ class ServedModel(Record):
             if not by_links:
                 raise InvalidInputError(f"{self.name}: cold_ms of batch size {size} is empty; give it for 1 link")
 
+    def native(self) -> _core.ServedModel:
+        """What the scheduler takes."""
+        from deepplan import _core
+
+        costs = zip(self.batch_sizes, self.warm_ms, self.cold_ms)
+        return _core.ServedModel(self.device_bytes, [_core.BatchCost(*cost) for cost in costs])
+
     @classmethod
     def of(cls, profile: Profile, plans: Sequence[Plan], *, instances: int, name: str = "") -> ServedModel:
         """A model served at batch 1 as it was profiled and planned: `plans` are for 1, 2, ... links.
@@ -194,7 +201,7 @@ def simulate_serving(
         if not isinstance(values, np.ndarray) or values.dtype != dtype or values.ndim != 1:
             raise refusal(f"arrivals.{name}", values, f"a one-dimensional array of {dtype}")
     served = _core.simulate_serving(
-        [_native(model) for model in models],
+        [model.native() for model in models],
         np.repeat(np.arange(len(models)), [model.instances for model in models]).tolist(),
         _core.SchedulerOptions(gpus, gpu_memory_bytes, objective_ms, most_links),
         arrivals.times_ms,
@@ -212,13 +219,6 @@ def simulate_serving(
         cold_starts=served.counters.cold_starts,
         evictions=served.counters.evictions,
     )
-
-
-def _native(model: ServedModel) -> _core.ServedModel:
-    from deepplan import _core
-
-    costs = zip(model.batch_sizes, model.warm_ms, model.cold_ms)
-    return _core.ServedModel(model.device_bytes, [_core.BatchCost(*cost) for cost in costs])
 
 
 def _mean(values: npt.NDArray[np.bool_]) -> float:

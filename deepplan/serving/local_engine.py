@@ -1,0 +1,247 @@
+"""The engine that serves models in this process: registers them, and turns requests into answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from deepplan import _core
+from deepplan.engine import machine
+from deepplan.engine.devices import Devices, resolve_devices
+from deepplan.engine.precision import precision
+from deepplan.engine.store import Store
+from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
+from deepplan.serving.deployment import Deployment
+from deepplan.serving.hosting import HostedModel, host_model, partitions
+from deepplan.serving.inference import EngineStatus, GpuStatus, Inference, ModelMetadata, TensorData
+from deepplan.serving.tensors import to_data, to_tensor
+
+_POLL_MS = 100
+_FREE_SHARE = 0.9  # of a device's free memory, for who does not say how much
+
+Report = Callable[[str, float], None]  # what was done, and the share of all work
+
+
+class LocalEngine:
+    """An `Engine` (`deepplan.serving.inference`). Made, started and used in one event loop; `close` it in the end."""
+
+    def __init__(self, deployment: Deployment, folder: Path | None = None) -> None:
+        self.deployment = deployment
+        self._store = Store(folder)
+        self._hosted: list[HostedModel] = []
+        self._models: dict[str, ModelMetadata] = {}
+        self._instances: dict[str, tuple[int, HostedModel]] = {}
+        self._devices: Devices | None = None
+        self._gpu_bytes = 0
+        self._server: _core.ModelServer | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = threading.Event()
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[_core.Answer]] = {}
+        self._running: dict[int, HostedModel] = {}  # what will be answered, whether or not somebody still waits for it
+        self._path_bytes: Counter[str] = Counter()
+
+    @property
+    def ready(self) -> bool:
+        return self._server is not None
+
+    @property
+    def models(self) -> Mapping[str, ModelMetadata]:
+        return MappingProxyType(self._models)
+
+    @property
+    def hosted(self) -> Sequence[HostedModel]:
+        """The models with what was measured of them, in the order of the deployment."""
+        return tuple(self._hosted)
+
+    @property
+    def gpu_bytes(self) -> int:
+        """What models may take of each GPU, without what running them needs besides."""
+        return self._gpu_bytes
+
+    async def start(self, report: Report = lambda done, share: None) -> None:
+        """Brings every model into pinned host memory. `report` is called in another thread. Raises DeepPlanError."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._register, report)
+        self._thread = threading.Thread(target=self._pass_answers_on, name="deepplan answers", daemon=True)
+        self._thread.start()
+
+    async def infer(self, model: str, inputs: Sequence[TensorData], traceparent: str | None = None) -> Inference:
+        if self._server is None or self._loop is None:
+            raise UnavailableError("models are still being registered; try again when the server is ready")
+        index, hosted = self._find(model)
+        request = next(self._numbers)
+        tensors = [to_tensor(tensor) for tensor in inputs]
+        answered = self._waiting[request] = self._loop.create_future()
+        try:
+            admission = self._server.submit(request, index, tensors)
+            if not admission.accepted:
+                raise OverloadedError(
+                    f"{model} would be answered after {admission.predicted_end_ms:.0f} ms on the engine's clock, "
+                    "later than its objective; try again later",
+                    admission.retry_after_ms / 1e3,
+                )
+            self._running[request] = hosted
+            try:
+                answer = await answered
+            except asyncio.CancelledError:
+                if self._server is not None and self._server.cancel(request):
+                    del self._running[request]
+                raise
+        finally:
+            del self._waiting[request]
+        if answer.error:
+            raise RunError(f"{model} failed: {answer.error}")
+        return Inference(
+            outputs=tuple(to_data(spec, tensor) for spec, tensor in zip(hosted.outputs, answer.outputs, strict=True)),
+            gpu=answer.gpu,
+            cold=answer.cold,
+            batch_size=answer.batch_size,
+            leads_batch=answer.leads_batch,
+            queue_ms=answer.queue_ms,
+            run_ms=answer.run_ms,
+        )
+
+    async def evict(self, model: str) -> None:
+        index, _ = self._find(model)
+        if self._server is not None:
+            self._server.evict(index)
+
+    async def status(self) -> EngineStatus:
+        arena = _core.arena_stats()
+        if self._server is None or self._devices is None:
+            return EngineStatus((), arena.reserved_bytes, arena.used_bytes, 0, {}, 0)
+        status = self._server.status()
+        names = list(self._instances)
+        gpus = tuple(
+            GpuStatus(
+                name=name,
+                memory_budget_bytes=self._gpu_bytes,
+                memory_used_bytes=status.resident_bytes[gpu],
+                resident=tuple(names[i] for i, where in enumerate(status.gpu_of) if where == gpu),
+                queued=status.queued[gpu],
+            )
+            for gpu, name in enumerate(self._devices.names)
+        )
+        paths = {path: self._path_bytes[path] for path in ("pcie", "nvlink", "zero_copy")}
+        return EngineStatus(gpus, arena.reserved_bytes, arena.used_bytes, status.counters.evictions, paths, 0)
+
+    async def close(self) -> None:
+        """Ends what runs; whoever still waits gets UnavailableError. Gives device and pinned memory back."""
+        self._closing.set()
+        for answered in self._waiting.values():
+            if not answered.done():
+                answered.set_exception(UnavailableError("the engine is being closed"))
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        self._server = None
+        self._hosted.clear()
+        self._instances.clear()
+        if self._devices is not None:
+            for name in self._devices.names:
+                machine.target(name).set_budget(0)
+                machine.target(name).trim()
+        _core.trim_arena()
+
+    def _find(self, model: str) -> tuple[int, HostedModel]:
+        try:
+            return self._instances[model]
+        except KeyError:
+            raise UnknownNameError(f"no model {model!r:.80} is served here") from None
+
+    def _register(self, report: Report) -> None:
+        deployment = self.deployment
+        devices = resolve_devices(deployment.devices)
+        by_gpu = partitions(devices, deployment.pt)
+        memory_bytes = deployment.gpu_memory_bytes or min(
+            int(_FREE_SHARE * _core.memory_info(name)[0]) for name in devices.names
+        )
+        for number, served in enumerate(deployment.models):
+            if self._closing.is_set():
+                return
+            begin = time.perf_counter()
+            hosted = host_model(served, deployment, by_gpu, self._store)
+            self._hosted.append(hosted)
+            metadata = {name: ModelMetadata(name, hosted.inputs, hosted.outputs) for name in served.instance_names()}
+            for name in metadata:
+                self._instances[name] = len(self._instances), hosted
+            self._models.update(metadata)
+            report(
+                f"{served.served_name}: {len(metadata)} in host memory in {time.perf_counter() - begin:.1f} s",
+                (number + 1) / len(deployment.models),
+            )
+        self._check_precisions()
+        self._gpu_bytes = memory_bytes - _working_bytes(devices)
+        self._check_memory()
+        for name in devices.names:
+            machine.target(name).set_budget(self._gpu_bytes)
+        self._devices = devices
+        self._server = self._dispatch(by_gpu)
+
+    def _dispatch(self, by_gpu: Sequence[Devices]) -> _core.ModelServer:
+        deployment = self.deployment
+        names = [devices.target for devices in by_gpu]
+        pinned = [hosted.served.pinned for hosted in self._hosted for _ in hosted.sessions]
+        return _core.ModelServer(
+            [hosted.costs.native() for hosted in self._hosted],
+            [model for model, hosted in enumerate(self._hosted) for _ in hosted.sessions],
+            _core.SchedulerOptions(
+                len(names), self._gpu_bytes, deployment.scheduler_objective_ms, deployment.pt, pinned
+            ),
+            [instance for hosted in self._hosted for instance in hosted.sessions],
+            [[_index(devices.names, other) for other in names] for devices in by_gpu],
+        )
+
+    def _check_precisions(self) -> None:
+        """torch has one switch for products of fp32 tensors, for all that run at a time."""
+        used = {hosted.plan.dtype for hosted in self._hosted} & {"fp32", "tf32"}
+        if len(used) > 1:
+            raise InvalidInputError("models in fp32 and in tf32 cannot be served side by side; give all the same dtype")
+
+    def _check_memory(self) -> None:
+        for hosted in self._hosted:
+            if hosted.costs.device_bytes > self._gpu_bytes:
+                raise InvalidInputError(
+                    f"{hosted.served.served_name} takes {hosted.costs.device_bytes} bytes of a GPU and models may take "
+                    f"{self._gpu_bytes}; give them more GPU memory or leave it out"
+                )
+
+    def _pass_answers_on(self) -> None:
+        """The thread that waits for answers and hands them to the event loop."""
+        assert self._server is not None and self._loop is not None
+        dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in ("fp32", "tf32")), None)
+        with precision(dtype):
+            while not self._closing.is_set():
+                answers = self._server.wait_answers(_POLL_MS)
+                if answers:
+                    with suppress(RuntimeError):  # the loop has ended: nobody waits
+                        self._loop.call_soon_threadsafe(self._settle, answers)
+
+    def _settle(self, answers: list[_core.Answer]) -> None:
+        for answer in answers:
+            hosted = self._running.pop(answer.request)
+            if answer.cold and answer.leads_batch and not answer.error:
+                moved = hosted.path_bytes(answer.links)
+                self._path_bytes.update(pcie=moved.pcie, nvlink=moved.nvlink, zero_copy=moved.zero_copy)
+            answered = self._waiting.get(answer.request)
+            if answered is not None and not answered.done():
+                answered.set_result(answer)
+
+
+def _index(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else -1
+
+
+def _working_bytes(devices: Devices) -> int:
+    """What running the models took beside their weights, on the first GPU: activations and workspaces, torch's all."""
+    return 0 if devices.is_host else torch.cuda.memory_reserved(devices.target)

@@ -1,0 +1,240 @@
+"""Models served in this process, on host devices and (marked cuda) on a GPU."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import deepplan
+from deepplan import models
+from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
+from deepplan.serving.deployment import Deployment, ServedSource
+from deepplan.serving.inference import Inference, TensorData
+from deepplan.serving.local_engine import LocalEngine
+
+ROWS, COLUMNS = 64, 512
+
+
+class Lookup(torch.nn.Module):
+    """Rows of a table, mixed: a table read in place, layers that are loaded, an error for a row that is not there."""
+
+    zoo_name = "lookup"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(ROWS, COLUMNS)
+        self.first = torch.nn.Linear(COLUMNS, COLUMNS)
+        self.second = torch.nn.Linear(COLUMNS, COLUMNS)
+        self.example_inputs = torch.zeros(1, 4, dtype=torch.int64)
+
+    def forward(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        mixed = self.second(torch.relu(self.first(self.table(rows))))
+        return {"mixed": mixed, "sums": mixed.sum(-1)}
+
+
+@pytest.fixture(params=["host:0", pytest.param("cuda:0", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """Also the only model of the zoo, as "lookup"."""
+    torch.manual_seed(0)
+    module = Lookup().eval().requires_grad_(False)
+    monkeypatch.setattr(models, "names", lambda: ("lookup",))
+    monkeypatch.setattr(models, "default_dtype", lambda name: "fp32")
+    monkeypatch.setattr(models, "build", lambda name, weights=None: module)
+    return module
+
+
+def deployment(device: str, **settings: object) -> Deployment:
+    values: dict[str, object] = {"models": (ServedSource("lookup", instances=3),), "devices": (device,), **settings}
+    return Deployment(**values)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def serving(deployed: Deployment, folder: Path) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(deployed, folder)
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.close()
+
+
+def run(deployed: Deployment, folder: Path, use: Callable[[LocalEngine], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with serving(deployed, folder) as engine:
+            await use(engine)
+
+    asyncio.run(main())
+
+
+def rows_input(*rows: int) -> list[TensorData]:
+    return [TensorData("rows", "INT64", (1, len(rows)), np.array(rows, np.int64).tobytes())]
+
+
+def outputs_of(answer: Inference) -> dict[str, torch.Tensor]:
+    return {
+        output.name: torch.frombuffer(bytearray(output.data), dtype=torch.float32).reshape(output.shape)
+        for output in answer.outputs
+    }
+
+
+def assert_right(answer: Inference, module: torch.nn.Module, *rows: int) -> None:
+    expected, given = module(torch.tensor([rows])), outputs_of(answer)
+    assert given.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(given[name], tensor)
+
+
+def test_the_first_request_is_cold_and_the_next_are_warm(device: str, module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        assert engine.ready and list(engine.models) == ["lookup-0", "lookup-1", "lookup-2"]
+        metadata = engine.models["lookup-1"]
+        assert [(spec.name, spec.datatype, spec.shape) for spec in metadata.inputs] == [("rows", "INT64", (1, 4))]
+        assert [(spec.name, spec.shape) for spec in metadata.outputs] == [("mixed", (1, 4, COLUMNS)), ("sums", (1, 4))]
+        for cold in (True, False, False):
+            answer = await engine.infer("lookup-1", rows_input(3, 1, 4, 1))
+            assert_right(answer, module, 3, 1, 4, 1)
+            assert answer.cold is cold
+        status = await engine.status()
+        assert status.gpus[0].resident == ("lookup-1",)
+        assert 0 < status.gpus[0].memory_used_bytes <= status.gpus[0].memory_budget_bytes
+        assert status.path_bytes["pcie"] >= 2 * COLUMNS * COLUMNS * 4
+        await engine.evict("lookup-1")
+        assert (await engine.infer("lookup-1", rows_input(3, 1, 4, 1))).cold
+
+    run(deployment(device), tmp_path, use)
+
+
+def test_models_that_do_not_fit_together_take_turns(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        assert engine.hosted[0].costs.device_bytes <= engine.gpu_bytes < 2 * engine.hosted[0].costs.device_bytes
+        for _ in range(3):
+            for name in engine.models:
+                answer = await engine.infer(name, rows_input(5, 6, 7, 8))
+                assert answer.cold
+                assert_right(answer, module, 5, 6, 7, 8)
+        assert (await engine.status()).evictions == 8
+
+    run(deployment("host:0", gpu_memory_bytes=6 << 20), tmp_path, use)
+
+
+def test_requests_that_come_together_run_together(device: str, module: torch.nn.Module, tmp_path: Path) -> None:
+    served = ServedSource("lookup", batch_sizes=(1, 4))
+
+    async def use(engine: LocalEngine) -> None:
+        asked = [(index, index + 1, 0, 9) for index in range(30)]
+        answers = await asyncio.gather(*(engine.infer("lookup", rows_input(*rows)) for rows in asked))
+        for rows, answer in zip(asked, answers):
+            assert_right(answer, module, *rows)
+        assert {answer.batch_size for answer in answers} == {1, 4}
+        assert sum(answer.leads_batch for answer in answers) < 30
+
+    run(deployment(device, models=(served,)), tmp_path, use)
+
+
+def test_a_call_that_fails_fails_alone(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        good, bad = await asyncio.gather(
+            engine.infer("lookup-0", rows_input(1, 2, 3, 4)),
+            engine.infer("lookup-1", rows_input(1, 2, 3, ROWS)),
+            return_exceptions=True,
+        )
+        assert isinstance(good, Inference) and isinstance(bad, RunError)
+        assert_right(await engine.infer("lookup-1", rows_input(1, 2, 3, 4)), module, 1, 2, 3, 4)
+
+    run(deployment("host:0"), tmp_path, use)
+
+
+def test_what_would_be_late_is_refused(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        answers = await asyncio.gather(
+            *(engine.infer("lookup-0", rows_input(1, 2, 3, 4)) for _ in range(300)), return_exceptions=True
+        )
+        refused = [answer for answer in answers if isinstance(answer, OverloadedError)]
+        assert 0 < len(refused) < 300
+        assert all(0 < error.retry_after_s < 1 for error in refused)
+        assert all(isinstance(answer, (Inference, OverloadedError)) for answer in answers)
+
+    run(deployment("host:0", objective_ms=20), tmp_path, use)
+
+
+def test_who_gives_up_frees_the_place(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        await engine.infer("lookup-0", rows_input(1, 2, 3, 4))
+        calls = [asyncio.ensure_future(engine.infer("lookup-0", rows_input(1, 2, 3, 4))) for _ in range(50)]
+        await asyncio.sleep(0)
+        for call in calls[5:]:
+            call.cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(answer, Inference) for answer in answers[:5])
+        assert (await engine.status()).gpus[0].queued == 0
+        assert_right(await engine.infer("lookup-0", rows_input(4, 3, 2, 1)), module, 4, 3, 2, 1)
+
+    run(deployment("host:0"), tmp_path, use)
+
+
+def test_several_devices_share_the_work_and_lend_links(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        names = list(engine.models)
+        answers = await asyncio.gather(*(engine.infer(name, rows_input(1, 2, 3, 4)) for name in names * 3))
+        for answer in answers:
+            assert_right(answer, module, 1, 2, 3, 4)
+        assert {answer.gpu for answer in answers} == {0, 1}
+        assert len(engine.hosted[0].costs.cold_ms[0]) == 2
+
+    run(deployment("host:0", devices=("host:0", "host:1"), pt=2), tmp_path, use)
+
+
+def test_an_exported_folder_is_served(module: torch.nn.Module, tmp_path: Path) -> None:
+    plan = deepplan.plan(module, devices=["host:0"])
+    with deepplan.load(module, plan) as session:
+        session.save(tmp_path / "mine")
+
+    async def use(engine: LocalEngine) -> None:
+        assert_right(await engine.infer("mine", rows_input(1, 2, 3, 4)), module, 1, 2, 3, 4)
+
+    run(deployment("host:0", models=(ServedSource(str(tmp_path / "mine")),)), tmp_path, use)
+
+
+def test_before_and_after_nothing_is_answered(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = LocalEngine(deployment("host:0"), tmp_path)
+        assert not engine.ready and not engine.models
+        with pytest.raises(UnavailableError):
+            await engine.infer("lookup-0", [])
+        await engine.start()
+        with pytest.raises(UnknownNameError, match="lookup-7"):
+            await engine.infer("lookup-7", [])
+        await engine.close()
+        with pytest.raises(UnavailableError):
+            await engine.infer("lookup-0", rows_input(1, 2, 3, 4))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"models": (ServedSource("lookup"), ServedSource("lookup", name="other", dtype="tf32"))}, "fp32 and in tf32"),
+        ({"gpu_memory_bytes": 1000}, "takes [0-9]+ bytes of a GPU and models may take 1000"),
+        ({"models": (ServedSource("lookup", batch_sizes=(1, 2), name="x", dtype="int4"),)}, "int4"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(
+    module: torch.nn.Module, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    async def main() -> None:
+        async with serving(dataclasses.replace(deployment("host:0"), **change), tmp_path):  # type: ignore[arg-type]
+            pass
+
+    with pytest.raises(InvalidInputError, match=said):
+        asyncio.run(main())
