@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from deepplan.errors import InvalidInputError
 from deepplan.planning.documents import write_atomically
 from deepplan.planning.timeline import Timeline, TimelineLayer
+from deepplan.plots.rendering import rendered
 
 ROUTE_SHADES = (("#1f6fb2", "#5b9fd4"), ("#2a8c6e", "#62b89d"), ("#7b57a6", "#a68ac9"), ("#a8577e", "#cf8fae"))
 RESIDENT, IN_PLACE, NO_PARAMETERS, STALL, CODED = "#5b9fd4", "#f0902b", "#c9ced6", "#d1495b", "#333a45"
@@ -28,7 +27,7 @@ class TimelineFigure(Figure):
     """A figure that notebooks show by itself, without a plotting session."""
 
     def _repr_png_(self) -> bytes:
-        return _rendered(self, "png")
+        return rendered(self, "png")
 
 
 def draw_timeline(timeline: Timeline, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -56,7 +55,7 @@ def draw_timeline(timeline: Timeline, path: str | os.PathLike[str] | None = None
         axes.spines[side].set_visible(False)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     if path is not None:
-        write_atomically(path, _rendered(figure, Path(path).suffix.removeprefix(".").lower()))
+        write_atomically(path, rendered(figure, Path(path).suffix))
     return figure
 
 
@@ -126,12 +125,3 @@ def _title(timeline: Timeline) -> str:
     what = ", ".join(filter(None, (timeline.model, policy)))
     times = f"{timeline.kind} {timeline.total_ms:.3f} ms, {timeline.stall_ms:.3f} ms of it stalled"
     return f"{what}: {times}" if what else times
-
-
-def _rendered(figure: Figure, suffix: str) -> bytes:
-    buffer = BytesIO()
-    try:
-        figure.savefig(buffer, format=suffix or "png")
-    except ValueError as error:
-        raise InvalidInputError(f"cannot draw to a .{suffix} file ({error}); name a .png, .svg or .pdf file") from None
-    return buffer.getvalue()
