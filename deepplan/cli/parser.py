@@ -7,11 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from deepplan import __version__
-from deepplan.cli import benchmark, doctor, export, plan, profile
+from deepplan.cli import benchmark, client, doctor, export, plan, profile
 from deepplan.errors import InvalidInputError
 
 Command = Callable[[argparse.Namespace], int]
-_COMMANDS = {"plan": plan, "profile": profile, "benchmark": benchmark, "export": export, "doctor": doctor}
+_COMMANDS = {
+    "plan": plan,
+    "profile": profile,
+    "benchmark": benchmark,
+    "export": export,
+    "client": client,
+    "doctor": doctor,
+}
 
 
 class _Parser(argparse.ArgumentParser):

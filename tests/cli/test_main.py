@@ -27,7 +27,9 @@ def test_the_version_goes_to_stdout(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"deepplan {deepplan.__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["benchmark", "--help"], ["doctor", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plan", "--help"], ["benchmark", "--help"], ["client", "--help"], ["doctor", "--help"]]
+)
 def test_help_needs_no_torch(arguments: list[str], tmp_path: Path) -> None:
     program = (
         "import sys\nfrom deepplan.cli import main\n"
