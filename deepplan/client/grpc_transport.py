@@ -77,7 +77,7 @@ class GrpcTransport:
         except grpc.aio.AioRpcError as error:
             refused = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             return REFUSED if refused else failed(_error(error))
-        return answered(next((entry.value.bool_param for entry in response.parameters if entry.key == "cold"), None))
+        return answered({entry.key: _value(entry.value) for entry in response.parameters})
 
     async def _call(self, name: str, request: Any) -> Any:
         response = message(name + "Response").FromString
@@ -93,6 +93,12 @@ def _encode(inputs: Inputs) -> bytes:
         inputs=tensors, raw_input_contents=[bytes(tensor.data) for tensor in inputs]
     ).SerializeToString()
     return encoded
+
+
+def _value(parameter: Any) -> object:
+    """None for a type that we do not read."""
+    choice = parameter.WhichOneof("parameter_choice")
+    return None if choice is None else getattr(parameter, choice)
 
 
 def _path(name: str) -> str:

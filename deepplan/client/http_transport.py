@@ -74,7 +74,7 @@ class HttpTransport:
             return failed(_error(response.status, content))
         try:
             described = json.loads(content[: int(response.headers.get(_JSON_LENGTH, len(content)))])
-            return answered(described.get("parameters", {}).get("cold"))
+            return answered(described.get("parameters", {}))
         except (ValueError, AttributeError):
             return failed("HTTP 200 with an answer that is not of the protocol v2")
 

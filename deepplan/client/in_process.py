@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepplan.client.transport import REFUSED, Inputs, Outcome, answered, failed
+from deepplan.client.transport import REFUSED, Inputs, Outcome, Status, failed
 from deepplan.errors import OverloadedError, ServingError, UnavailableError, UnknownNameError
 from deepplan.serving.inference import Engine, ModelMetadata
 
@@ -28,4 +28,4 @@ class InProcessTransport:
             return REFUSED
         except (ServingError, UnknownNameError) as error:
             return failed(f"{type(error).__name__}: {error}")
-        return answered(answer.cold)
+        return Outcome(Status.ANSWERED, answer.cold, answer.queue_ms, answer.run_ms)

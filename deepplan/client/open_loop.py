@@ -39,7 +39,7 @@ async def send_workload(
 
     A request that is due while `max_concurrent` are under way is not sent and counts as failed: sent later, it would
     have been another workload. `report` takes the share of the workload that was sent. Memory is bounded by the number
-    of arrivals, 26 bytes each, and by `max_concurrent`. Raises InvalidInputError if the targets are not the workload's.
+    of arrivals, 34 bytes each, and by `max_concurrent`. Raises InvalidInputError if the targets are not the workload's.
     """
     if arrivals.instance_count != len(targets):
         raise InvalidInputError(
@@ -69,6 +69,7 @@ class _Sender:
         self._under_way: set[asyncio.Task[None]] = set()
         self._latency_ms = np.full(count, math.nan)
         self._send_lag_ms = np.full(count, math.nan, np.float32)
+        self._queue_ms, self._run_ms = (np.full(count, math.nan, np.float32) for _ in range(2))
         self._status = np.full(count, Status.FAILED, np.int8)
         self._cold = np.full(count, COLD_UNKNOWN, np.int8)
         self._reasons: Counter[str] = Counter()
@@ -116,6 +117,8 @@ class _Sender:
         if outcome.status == Status.ANSWERED:
             self._latency_ms[index] = (self._loop.time() - due_s) * 1e3
             self._cold[index] = COLD_UNKNOWN if outcome.cold is None else outcome.cold
+            self._queue_ms[index] = math.nan if outcome.queue_ms is None else outcome.queue_ms
+            self._run_ms[index] = math.nan if outcome.run_ms is None else outcome.run_ms
         elif outcome.status == Status.FAILED:
             known = outcome.reason in self._reasons or len(self._reasons) < _MAX_REASONS
             self._reasons[outcome.reason if known else "other reasons"] += 1
@@ -130,6 +133,8 @@ class _Sender:
             instances=self._arrivals.instances,
             latency_ms=self._latency_ms,
             send_lag_ms=self._send_lag_ms,
+            queue_ms=self._queue_ms,
+            run_ms=self._run_ms,
             status=self._status,
             cold=self._cold,
             models=[target.model for target in self._targets],

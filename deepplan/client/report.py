@@ -26,9 +26,10 @@ DISTORTED_FROM = 0.1  # the p99 of sending late, as a share of the p99 of latenc
 class Summary(Record):
     """What became of some requests; None where there is nothing to take it of.
 
-    Latencies are of answers, from when the request was due. `goodput` is the share of all requests that were answered
-    within the objective; refused and failed ones were not. `cold_rate` is the share of cold starts in those answers of
-    which the server said it.
+    Latencies are of answers, from when the request was due; `queue_p99_ms` and `run_p99_ms` are what the server says of
+    waiting and of running, provisioning included. `goodput` is the share of all requests that were answered within the
+    objective; refused and failed ones were not. `cold_rate` is the share of cold starts in those answers of which the
+    server said it.
     """
 
     requests: Number
@@ -39,6 +40,8 @@ class Summary(Record):
     p50_ms: Milliseconds | None
     p99_ms: Milliseconds | None
     p999_ms: Milliseconds | None
+    queue_p99_ms: Milliseconds | None
+    run_p99_ms: Milliseconds | None
     goodput: Share | None
     cold_rate: Share | None
 
@@ -58,6 +61,8 @@ class Summary(Record):
             p50_ms,
             p99_ms,
             p999_ms,
+            _p99(requests.queue_ms[part]),
+            _p99(requests.run_ms[part]),
             float(requests.within(objective_ms)[part].mean()) if len(status) else None,
             float(told.mean()) if len(told) else None,
         )
@@ -116,7 +121,7 @@ class Report(Document):
     def of(cls, requests: Requests, *, objective_ms: float = math.inf, workload: str = "") -> Report:
         """The report of `requests`; `workload` says in words what they were."""
         total = Summary.of(requests, objective_ms, slice(None))
-        lag_ms = requests.send_lag_ms[~np.isnan(requests.send_lag_ms)]
+        lag_p99_ms = _p99(requests.send_lag_ms)
         return cls(
             source="measured" if requests.measured else "simulated",
             workload=workload,
@@ -124,7 +129,7 @@ class Report(Document):
             duration_ms=requests.duration_ms,
             offered_per_s=len(requests) / requests.duration_ms * 1e3,
             achieved_per_s=total.answered / requests.elapsed_ms * 1e3,
-            send_lag_p99_ms=max(float(np.percentile(lag_ms, 99)), 0.0) if len(lag_ms) else None,
+            send_lag_p99_ms=None if lag_p99_ms is None else max(lag_p99_ms, 0.0),
             total=total,
             models=_by_model(requests, objective_ms),
             minutes=_by_minute(requests, objective_ms),
@@ -141,6 +146,12 @@ class Report(Document):
         from deepplan.client.report_text import report_text
 
         return report_text(self)
+
+
+def _p99(values: npt.NDArray[np.float32]) -> float | None:
+    """Of those that are there, that is not NaN."""
+    there = values[~np.isnan(values)]
+    return float(np.percentile(there, 99)) if len(there) else None
 
 
 def _by_model(requests: Requests, objective_ms: float) -> tuple[ModelSummary, ...]:

@@ -18,6 +18,9 @@ def report_text(report: Report) -> str:
     ]
     if report.send_lag_p99_ms is not None:
         lines.append(f"sent late by {report.send_lag_p99_ms:.2f} ms (p99), which latencies include")
+    queue_ms, run_ms = report.total.queue_p99_ms, report.total.run_p99_ms
+    if queue_ms is not None and run_ms is not None:
+        lines.append(f"the server says: {queue_ms:.2f} ms queued (p99), {run_ms:.2f} ms run (p99)")
     rows: list[tuple[str, ...]] = [("model", "instances", *_COLUMNS)]
     rows.extend((each.model, str(each.instances), *_row(each.summary)) for each in report.models)
     if len(report.models) != 1:

@@ -19,15 +19,18 @@ COLD_UNKNOWN = -1
 class Requests:
     """Arrays with one element a request, in the order of arrival.
 
-    `latency_ms` is from when the request was due to its answer, `send_lag_ms` from then to when it was really sent;
-    both are NaN where there was no such thing. `status` holds `Status`, `cold` 1, 0 or COLD_UNKNOWN, `instances`
-    indices into `models`, the model that each instance is one of. `reasons` counts why requests failed.
+    `latency_ms` is from when the request was due to its answer, `send_lag_ms` from then to when it was really sent,
+    `queue_ms` and `run_ms` what the server says; all are NaN where there was no such thing. `status` holds `Status`,
+    `cold` 1, 0 or COLD_UNKNOWN, `instances` indices into `models`, the model that each instance is one of. `reasons`
+    counts why requests failed.
     """
 
     times_ms: npt.NDArray[np.float64]
     instances: npt.NDArray[np.int32]
     latency_ms: npt.NDArray[np.float64]
     send_lag_ms: npt.NDArray[np.float32]
+    queue_ms: npt.NDArray[np.float32]
+    run_ms: npt.NDArray[np.float32]
     status: npt.NDArray[np.int8]
     cold: npt.NDArray[np.int8]
     models: Sequence[str]
@@ -53,12 +56,14 @@ class Requests:
 
 def simulated(result: ServingResult, models: Sequence[str]) -> Requests:
     """A simulated run, as if it had been measured; `models` names each instance's model."""
-    refused = result.refused
+    refused, untold = result.refused, np.full(len(result), math.nan, np.float32)
     return Requests(
         times_ms=result.times_ms,
         instances=result.instances,
         latency_ms=result.latency_ms,
-        send_lag_ms=np.full(len(result), math.nan, np.float32),
+        send_lag_ms=untold,
+        queue_ms=untold,
+        run_ms=untold,
         status=np.where(refused, Status.REFUSED, Status.ANSWERED).astype(np.int8),
         cold=np.where(refused, COLD_UNKNOWN, result.cold).astype(np.int8),
         models=models,

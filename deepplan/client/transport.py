@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from deepplan.serving.inference import ModelMetadata, TensorData
 
@@ -22,20 +22,32 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one request; `cold` is None where the server does not say, `reason` says why it failed."""
+    """What became of one request; `reason` says why it failed.
+
+    The others are what the server says, None where it does not: whether it was a cold start, and how long the request
+    waited and ran.
+    """
 
     status: Status
     cold: bool | None = None
+    queue_ms: float | None = None
+    run_ms: float | None = None
     reason: str = ""
 
 
 REFUSED = Outcome(Status.REFUSED)
-_ANSWERED = {cold: Outcome(Status.ANSWERED, cold) for cold in (None, False, True)}
+_LONGEST_MS = 1e12
 
 
-def answered(cold: object) -> Outcome:
-    """An answer whose `cold` is whatever the server sent under that name."""
-    return _ANSWERED[cold if isinstance(cold, bool) else None]
+def answered(parameters: Mapping[str, object]) -> Outcome:
+    """An answer with whatever parameters the server sent; those of other types than ours count as not sent."""
+    cold = parameters.get("cold")
+    return Outcome(
+        Status.ANSWERED,
+        cold if isinstance(cold, bool) else None,
+        _time_ms(parameters.get("queue_ms")),
+        _time_ms(parameters.get("run_ms")),
+    )
 
 
 def failed(reason: str) -> Outcome:
@@ -43,6 +55,7 @@ def failed(reason: str) -> Outcome:
     return Outcome(Status.FAILED, reason=" ".join(reason.split())[:200])
 
 
+@runtime_checkable
 class Transport(Protocol):
     """A way to a server. One event loop calls it."""
 
@@ -71,3 +84,9 @@ def instances_of(targets: Sequence[Target]) -> dict[str, int]:
     for target in targets:
         counts[target.model] = counts.get(target.model, 0) + 1
     return counts
+
+
+def _time_ms(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST_MS:
+        return None
+    return float(value)

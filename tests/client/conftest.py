@@ -134,7 +134,7 @@ class FakeServer:
             request.transport.abort()
         if decision == "garbage":
             return web.Response(body=b"[1, 2")
-        parameters = {} if decision == "untold" else {"cold": decision == "cold"}
+        parameters = {} if decision == "untold" else {"cold": decision == "cold", "queue_ms": 1.5, "run_ms": 4}
         text = json.dumps({"model_name": "m", "parameters": parameters, "outputs": []}).encode()
         headers = {"Inference-Header-Content-Length": str(len(text))}
         return web.Response(body=text + bytes(32), headers=headers, content_type="application/octet-stream")
@@ -159,6 +159,8 @@ class FakeServer:
         response = message("ModelInferResponse")()
         if decision != "untold":
             response.parameters.add(key="cold").value.bool_param = decision == "cold"
+            response.parameters.add(key="queue_ms").value.double_param = 1.5
+            response.parameters.add(key="run_ms").value.int64_param = 4
         return response
 
 

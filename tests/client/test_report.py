@@ -29,6 +29,8 @@ def planted(
     instances: npt.ArrayLike = 0,
     models: tuple[str, ...] = ("m",),
     lag_ms: float = 0.01,
+    queue_ms: float = math.nan,
+    run_ms: float = math.nan,
     duration_ms: float = 10_000.0,
 ) -> Requests:
     latency_ms = np.array(latency_ms, float)
@@ -39,6 +41,8 @@ def planted(
         instances=np.broadcast_to(np.array(instances, np.int32), count),
         latency_ms=np.where(states == A, latency_ms, math.nan),
         send_lag_ms=np.full(count, lag_ms, np.float32),
+        queue_ms=np.full(count, queue_ms, np.float32),
+        run_ms=np.full(count, run_ms, np.float32),
         status=states,
         cold=np.broadcast_to(np.array(cold, np.int8), count),
         models=models,
@@ -68,6 +72,15 @@ def test_cold_starts_are_counted_where_they_are_told() -> None:
     report = Report.of(planted([1] * 6, status=[A, A, A, A, A, R], cold=[1, 0, 0, 0, -1, -1]))
     assert report.total.cold_rate == 1 / 4
     assert Report.of(planted([1, 1], cold=-1)).total.cold_rate is None
+
+
+def test_what_the_server_says_of_times_is_passed_on_where_it_does() -> None:
+    report = Report.of(planted([10.0] * 3, queue_ms=2.5, run_ms=7.0))
+    assert (report.total.queue_p99_ms, report.total.run_p99_ms) == (2.5, 7.0)
+    assert "2.50 ms queued (p99), 7.00 ms run (p99)" in str(report)
+    silent = Report.of(planted([10.0] * 3))
+    assert (silent.total.queue_p99_ms, silent.total.run_p99_ms) == (None, None)
+    assert "the server says" not in str(silent)
 
 
 def test_rates_count_until_the_last_answer() -> None:

@@ -15,7 +15,7 @@ from deepplan.client.connecting import connect, make_targets
 from deepplan.client.open_loop import send_workload
 from deepplan.client.precise_loop import run
 from deepplan.client.requests import Requests
-from deepplan.client.transport import Status
+from deepplan.client.transport import Status, answered
 from deepplan.errors import DeepPlanError, InvalidInputError, ServingError, UnavailableError, UnknownNameError
 from deepplan.serving.arrivals import Arrivals
 from deepplan.serving.inference import TensorSpec
@@ -41,9 +41,18 @@ def test_each_outcome_is_told_apart(protocol: str, serve: Callable[..., Any], ev
     requests = send(server.url(protocol), every(10, 50))
     assert np.bincount(requests.status).tolist() == [30, 10, 10]
     assert sorted(requests.cold[requests.status == Status.ANSWERED]) == [-1] * 10 + [0] * 10 + [1] * 10
+    told = requests.cold != -1
+    assert set(requests.queue_ms[told]) == {1.5} and set(requests.run_ms[told]) == {4.0}
+    assert np.isnan(requests.queue_ms[~told]).all() and np.isnan(requests.run_ms[~told]).all()
     assert np.isnan(requests.latency_ms).tolist() == (requests.status != Status.ANSWERED).tolist()
     ((reason, count),) = requests.reasons.items()
     assert count == 10 and "told to fail" in reason and ("500" in reason or "INTERNAL" in reason)
+
+
+@pytest.mark.parametrize("sent", [True, "4", -1, float("nan"), float("inf"), 10**400, None, [1]])
+def test_what_is_no_time_counts_as_not_sent(sent: object) -> None:
+    outcome = answered({"cold": 1, "queue_ms": sent, "run_ms": sent})
+    assert (outcome.cold, outcome.queue_ms, outcome.run_ms) == (None, None, None)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -193,8 +202,10 @@ def test_messages_are_those_of_the_protocol_beside_tritonclients_own() -> None:
 
     response = service.ModelInferResponse(model_name="m", raw_output_contents=[b"123"])
     response.parameters["cold"].bool_param = True
-    (entry,) = message("ModelInferResponse").FromString(response.SerializeToString()).parameters
-    assert (entry.key, entry.value.bool_param) == ("cold", True)
+    response.parameters["other"].string_param = "skipped"
+    parameters = message("ModelInferResponse").FromString(response.SerializeToString()).parameters
+    choices = {entry.key: entry.value.WhichOneof("parameter_choice") for entry in parameters}
+    assert choices == {"cold": "bool_param", "other": None}
 
     described = service.ModelMetadataResponse(name="m")
     described.inputs.add(name="x", datatype="INT64", shape=[2, 3])
