@@ -12,10 +12,11 @@ from deepplan.errors import InvalidInputError
 class Comparison:
     """The second report against the first; None where one of them does not have the number.
 
-    `p99_ratio` is 1 where they agree, `goodput_points` and `cold_rate_points` (differences in percentage points) 0.
+    All are 0 where they agree: `p99_percent` by how much the second p99 is larger, of the first; the others differences
+    in percentage points.
     """
 
-    p99_ratio: float | None
+    p99_percent: float | None
     goodput_points: float | None
     cold_rate_points: float | None
 
@@ -28,7 +29,7 @@ def compare(first: Report, second: Report) -> Comparison:
         )
     a, b = first.total, second.total
     return Comparison(
-        p99_ratio=None if a.p99_ms is None or b.p99_ms is None or a.p99_ms == 0 else b.p99_ms / a.p99_ms,
+        p99_percent=None if a.p99_ms is None or b.p99_ms is None or a.p99_ms == 0 else 100 * (b.p99_ms / a.p99_ms - 1),
         goodput_points=_points(a.goodput, b.goodput),
         cold_rate_points=_points(a.cold_rate, b.cold_rate),
     )

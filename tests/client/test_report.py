@@ -179,11 +179,11 @@ def test_two_reports_are_compared() -> None:
     predicted = Report.of(simulated(result([20.0] * 10, [True] + [False] * 9), ["m"]), objective_ms=100.0)
     comparison = compare(measured, predicted)
     assert measured.total.p99_ms is not None
-    assert comparison.p99_ratio == pytest.approx(20 / measured.total.p99_ms)
+    assert comparison.p99_percent == pytest.approx(2000 / measured.total.p99_ms - 100)
     assert comparison.goodput_points == pytest.approx(10)
     assert comparison.cold_rate_points == pytest.approx(-10)
     nothing = compare(Report.of(planted([])), Report.of(planted([])))
-    assert (nothing.p99_ratio, nothing.goodput_points, nothing.cold_rate_points) == (None, None, None)
+    assert (nothing.p99_percent, nothing.goodput_points, nothing.cold_rate_points) == (None, None, None)
     with pytest.raises(InvalidInputError, match="objectives of 100"):
         compare(measured, Report.of(planted([])))
 
