@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from deepplan.client.inputs import INTEGERS_BELOW, make_inputs
-from deepplan.client.transport import Target, Transport
+from deepplan.client.transport import Inputs, Target, Transport
 from deepplan.errors import InvalidInputError
+from deepplan.serving.inference import TensorData
 
 _SCHEMES = ("http", "https", "grpc", "grpcs")
 
@@ -63,15 +65,22 @@ async def make_targets(
     transport: Transport,
     instances: Sequence[tuple[str, str]],
     *,
+    inputs: Mapping[str, Inputs] | None = None,
     seed: int = 0,
     integers_below: int = INTEGERS_BELOW,
 ) -> list[Target]:
     """What to send to each of `instances`, pairs of its name and its model's; all of one model are sent the same.
 
-    Each model's first instance is asked how it is called. Raises what `Transport.metadata` and `make_inputs` raise.
+    That is what `inputs` has for the model; without it the model's first instance is asked how it is called. Raises
+    what `Transport.metadata` and `make_inputs` raise.
     """
-    inputs = {}
+    sent = {model: tuple(map(_with_bytes, tensors)) for model, tensors in (inputs or {}).items()}
     for name, model in instances:
-        if model not in inputs:
-            inputs[model] = make_inputs(await transport.metadata(name), seed=seed, integers_below=integers_below)
-    return [Target(name, model, inputs[model]) for name, model in instances]
+        if model not in sent:
+            sent[model] = make_inputs(await transport.metadata(name), seed=seed, integers_below=integers_below)
+    return [Target(name, model, sent[model]) for name, model in instances]
+
+
+def _with_bytes(tensor: TensorData) -> TensorData:
+    """With data that never change, as transports take them."""
+    return replace(tensor, data=bytes(tensor.data))
