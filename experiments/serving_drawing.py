@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 Row = Mapping[str, Any]
@@ -19,32 +20,51 @@ PANELS = (("p99_ms", "99th percentile, ms"), ("goodput", "goodput, %"), ("cold_r
 
 
 def draw_sweeps(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None:
-    """Draws a row of panels for each sweep and model of `rows`, and saves them at `path`."""
-    sweeps = list(dict.fromkeys((row["sweep"], row["model"]) for row in rows))
-    figure = Figure(figsize=(12, 0.8 + 2.9 * max(1, len(sweeps))), dpi=160, layout="constrained")
+    """Draws a row of panels for each sweep, model and dtype of `rows`, and saves them at `path`: what was measured as
+    solid lines, what was simulated as dotted ones."""
+    rows = [row for row in rows if row["sweep"] in SWEEPS]
+    sweeps = list(dict.fromkeys((row["sweep"], row["model"], row["dtype"]) for row in rows))
+    figure = Figure(figsize=(12, 1.0 + 2.9 * max(1, len(sweeps))), dpi=160, layout="constrained")
     grid = figure.subplots(max(1, len(sweeps)), len(PANELS), squeeze=False)
-    for panels, (sweep, model) in zip(grid, sweeps):
-        shown = [row for row in rows if (row["sweep"], row["model"]) == (sweep, model)]
+    for panels, sweep in zip(grid, sweeps):
+        shown = [row for row in rows if (row["sweep"], row["model"], row["dtype"]) == sweep]
         for axes, (field, label) in zip(panels, PANELS):
-            _panel(axes, shown, SWEEPS[sweep], field, label)
-        panels[0].set_title(f"{model}, {_setting(shown)}", fontsize=9, loc="left")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) or 1, frameon=False, fontsize=9)
-    how = "simulated from the profiles of" if provenance.get("simulated") else "measured on"
-    figure.suptitle(
-        f"Models served from host memory on four GPUs, {how} {provenance['machine']}", fontsize=11, x=0.01, ha="left"
-    )
+            _panel(axes, shown, SWEEPS[sweep[0]], field, label)
+        panels[0].set_title(_setting(shown), fontsize=9, loc="left")
+    handles = [
+        Line2D([], [], color=COLOURS[title], marker=MARKERS[title], ms=4, label=title)
+        for title in COLOURS
+        if any(row["title"] == title for row in rows)
+    ]
+    handles += [
+        Line2D([], [], color="#444", linestyle=":" if simulated else "-", label=_how(rows, simulated))
+        for simulated in (False, True)
+        if any(row["simulated"] == simulated for row in rows)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.suptitle("Models served from host memory", fontsize=11, x=0.01, ha="left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
+def _how(rows: Sequence[Row], simulated: bool) -> str:
+    machines = ", ".join(dict.fromkeys(row["machine"] for row in rows if row["simulated"] == simulated))
+    return f"simulated from the profiles of {machines}" if simulated else f"measured on {machines}"
+
+
 def _panel(axes: Axes, rows: Sequence[Row], swept: tuple[str, str], field: str, label: str) -> None:
     place, x_label = swept
-    for title in dict.fromkeys(row["title"] for row in rows):
-        mine = [row for row in rows if row["title"] == title]
+    for title, simulated in dict.fromkeys((row["title"], row["simulated"]) for row in rows):
+        mine = [row for row in rows if (row["title"], row["simulated"]) == (title, simulated)]
         share = 1.0 if field == "p99_ms" else 100.0
-        values = [share * row[field] for row in mine]
-        axes.plot([row[place] for row in mine], values, color=COLOURS[title], marker=MARKERS[title], ms=4, label=title)
+        axes.plot(
+            [row[place] for row in mine],
+            [share * row[field] for row in mine],
+            color=COLOURS[title],
+            marker=MARKERS[title],
+            ms=2.5 if simulated else 4,
+            linestyle=":" if simulated else "-",
+        )
     if field == "p99_ms":
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -64,4 +84,8 @@ def _panel(axes: Axes, rows: Sequence[Row], swept: tuple[str, str], field: str, 
 def _setting(rows: Sequence[Row]) -> str:
     row = rows[0]
     fixed = f"{row['rate_per_s']:g} requests/s" if row["sweep"] == "instances" else f"{row['instances']} instances"
-    return f"{row['gpu_memory_bytes'] / 2**30:g} GiB a GPU, {fixed}, objective {row['objective_ms']:g} ms"
+    coded = ", deepplan's coded" if any(row["coded"] for row in rows) else ""
+    return (
+        f"{row['model']} {row['dtype']}{coded}; {row['gpu_memory_bytes'] / 2**30:g} GiB a GPU, {fixed}, "
+        f"objective {row['objective_ms']:g} ms"
+    )

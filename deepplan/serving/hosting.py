@@ -102,6 +102,8 @@ def host_model(served: ServedSource, deployment: Deployment, devices: Sequence[D
             )
         )
     with precision.precision(source.dtype or None):
+        for by_gpu in sessions[0][1:]:
+            _warm_up(sources, by_gpu)
         costs, outputs = _measure(served, sources, sessions[0][0], deployment.pt)
     inputs, needed_bytes = input_specs(graph), bytes_that_must_cross(graph)
     return HostedModel(served, plan, costs, inputs, output_specs(graph, outputs), needed_bytes, tuple(sessions))
@@ -131,6 +133,13 @@ def _plan(source: Source, deployment: Deployment, devices: Devices, store: Store
         plan = search(profile, policy, coding=deployment.coding)
         store.save_plan(plan, deployment.coding)
     return plan
+
+
+def _warm_up(sources: Sources, sessions: Sequence[tuple[int, _core.Session]]) -> None:
+    """What only first runs on a GPU cost is not to be paid by requests."""
+    for size, session in sessions:
+        outputs_of(session, sources[size].tensor_inputs())
+    sessions[0][1].evict()
 
 
 def _measure(

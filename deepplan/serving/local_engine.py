@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -72,9 +74,12 @@ class LocalEngine:
     async def start(self, report: Report = lambda done, share: None) -> None:
         """Brings every model into pinned host memory. `report` is called in another thread. Raises DeepPlanError."""
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._register, report)
-        self._thread = threading.Thread(target=self._pass_answers_on, name="deepplan answers", daemon=True)
-        self._thread.start()
+        # In a thread that ends then: what torch keeps for each thread (handles of libraries, with their workspaces)
+        # goes on to those that run models.
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            await self._loop.run_in_executor(executor, self._register, report)
+        if self._devices is not None and not self._closing.is_set():
+            self._serve(self._devices)
 
     async def infer(self, model: str, inputs: Sequence[TensorData], traceparent: str | None = None) -> Inference:
         if self._server is None or self._loop is None:
@@ -117,6 +122,17 @@ class LocalEngine:
         if self._server is not None:
             self._server.evict(index)
 
+    async def change(self, *, gpu_memory_bytes: int | None, objective_ms: float | None) -> None:
+        """Goes on with another memory for models and another objective, with nothing on the GPUs: for measurements
+        that would else register the same models again. Raises InvalidInputError while requests are under way."""
+        if self._running or self._devices is None:
+            raise InvalidInputError(f"{len(self._running)} requests are under way; wait for their answers")
+        await self._halt()
+        self.deployment = dataclasses.replace(
+            self.deployment, gpu_memory_bytes=gpu_memory_bytes, objective_ms=objective_ms
+        )
+        self._serve(self._devices)
+
     async def status(self) -> EngineStatus:
         arena = _core.arena_stats()
         if self._server is None or self._devices is None:
@@ -138,13 +154,10 @@ class LocalEngine:
 
     async def close(self) -> None:
         """Ends what runs; whoever still waits gets UnavailableError. Gives device and pinned memory back."""
-        self._closing.set()
         for answered in self._waiting.values():
             if not answered.done():
                 answered.set_exception(UnavailableError("the engine is being closed"))
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
-        self._server = None
+        await self._halt()
         self._hosted.clear()
         self._instances.clear()
         if self._devices is not None:
@@ -152,6 +165,17 @@ class LocalEngine:
                 machine.target(name).set_budget(0)
                 machine.target(name).trim()
         _core.trim_arena()
+
+    async def _halt(self) -> None:
+        """Ends what runs, and forgets where models are."""
+        self._closing.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        self._thread = self._server = None
+        for hosted in self._hosted:
+            for by_gpu in hosted.sessions:
+                for sessions in by_gpu:
+                    sessions[0][1].evict()
 
     def _find(self, model: str) -> tuple[int, HostedModel]:
         try:
@@ -161,11 +185,8 @@ class LocalEngine:
 
     def _register(self, report: Report) -> None:
         deployment = self.deployment
-        devices = resolve_devices(deployment.devices)
+        devices = self._devices = resolve_devices(deployment.devices)
         by_gpu = partitions(devices, deployment.pt)
-        memory_bytes = deployment.gpu_memory_bytes or min(
-            int(_FREE_SHARE * _core.memory_info(name)[0]) for name in devices.names
-        )
         for number, served in enumerate(deployment.models):
             if self._closing.is_set():
                 return
@@ -181,12 +202,20 @@ class LocalEngine:
                 (number + 1) / len(deployment.models),
             )
         self._check_precisions()
+
+    def _serve(self, devices: Devices) -> None:
+        """Begins to take requests."""
+        memory_bytes = self.deployment.gpu_memory_bytes or min(
+            int(_FREE_SHARE * _core.memory_info(name)[0]) for name in devices.names
+        )
         self._gpu_bytes = memory_bytes - _working_bytes(devices)
         self._check_memory()
         for name in devices.names:
             machine.target(name).set_budget(self._gpu_bytes)
-        self._devices = devices
-        self._server = self._dispatch(by_gpu)
+        self._server = self._dispatch(partitions(devices, self.deployment.pt))
+        self._closing.clear()
+        self._thread = threading.Thread(target=self._pass_answers_on, name="deepplan answers", daemon=True)
+        self._thread.start()
 
     def _dispatch(self, by_gpu: Sequence[Devices]) -> _core.ModelServer:
         deployment = self.deployment

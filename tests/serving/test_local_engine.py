@@ -238,3 +238,23 @@ def test_what_cannot_be_served_is_refused(
 
     with pytest.raises(InvalidInputError, match=said):
         asyncio.run(main())
+
+
+def test_limits_can_be_changed_between_requests(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        for name in engine.models:
+            await engine.infer(name, rows_input(1, 2, 3, 4))
+        assert len((await engine.status()).gpus[0].resident) == 3
+        call = asyncio.ensure_future(engine.infer("lookup-0", rows_input(1, 2, 3, 4)))
+        await asyncio.sleep(0)
+        with pytest.raises(InvalidInputError, match="1 requests are under way"):
+            await engine.change(gpu_memory_bytes=6 << 20, objective_ms=None)
+        await call
+        await engine.change(gpu_memory_bytes=6 << 20, objective_ms=None)
+        for name in engine.models:
+            answer = await engine.infer(name, rows_input(1, 2, 3, 4))
+            assert answer.cold
+            assert_right(answer, module, 1, 2, 3, 4)
+        assert len((await engine.status()).gpus[0].resident) == 1
+
+    run(deployment("host:0"), tmp_path, use)
