@@ -21,9 +21,9 @@ from serving_runs import GIB, Run, sweep_instances, sweep_rates
 PAPER = Run("", "bert_base", 0, 100, 21 * GIB // 2, objective_ms=100)
 TIGHT = Run("", "bert_base", 390, 0, 4 * GIB, objective_ms=25)
 CODED = replace(TIGHT, dtype="bf16", coding=True)
-INSTANCES = (40, 80, 120, 160, 200)
-RATES_PER_S = (200, 300, 350, 400, 450, 500, 550, 600, 700)
-CODED_RATES_PER_S = (400, 600, 800, 1000, 1200, 1400)
+INSTANCES = tuple(range(20, 201, 20))
+RATES_PER_S = tuple(range(50, 701, 50))
+CODED_RATES_PER_S = tuple(range(200, 1601, 100))
 RUNS = (
     *sweep_instances(INSTANCES, PAPER),
     replace(PAPER, sweep="resident", instances=39, rate_per_s=0, objective_ms=25),

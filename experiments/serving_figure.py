@@ -30,15 +30,25 @@ def serving_figure(name: str, description: str | None, runs: Sequence[Run], argu
     parser.add_argument(
         "--methods", nargs="+", default=titles, choices=titles, metavar="METHOD", help=", ".join(titles)
     )
+    parser.add_argument("--instances", nargs="+", type=int, metavar="N", help="of that sweep, only these points")
+    parser.add_argument("--rates", nargs="+", type=float, metavar="PER_S", help="of that sweep, only these points")
     add_figure_arguments(parser)
     options = parser.parse_args(arguments)
-    chosen = [run for run in runs if options.dtypes is None or run.dtype in options.dtypes]
+    chosen = [run for run in runs if _is_chosen(run, options)]
 
     def measure(path: Path) -> list[str]:
         _Rows(path, options).serve(chosen)
         return []
 
     return run_figure(name, options, measure, draw_sweeps)
+
+
+def _is_chosen(run: Run, options: argparse.Namespace) -> bool:
+    return (
+        (options.dtypes is None or run.dtype in options.dtypes)
+        and (options.instances is None or run.sweep != "instances" or run.instances in options.instances)
+        and (options.rates is None or run.sweep != "rate" or run.rate_per_s in options.rates)
+    )
 
 
 class _Rows:
