@@ -1,25 +1,16 @@
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <limits>
-#include <string>
-#include <thread>
-#include <vector>
 
 #include "core/error.h"
-#include "core/host_memory.h"
 #include "core/page_lock.h"
 #include "core/pinned_arena.h"
+#include "core/touch_pages.h"
 
 namespace deepplan {
 namespace {
-
-constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-constexpr std::size_t kPageBytes = 4096;
-constexpr unsigned kTouchThreads = 8;  // more bring nothing: memory bandwidth is the limit by then
 
 class Mapping {
  public:
@@ -40,26 +31,13 @@ class Mapping {
   char* data_ = nullptr;
 };
 
-// The first touch makes the pages: by many threads, since one clears only a few GB a second.
-void touch(char* data, std::size_t bytes) {
-  const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 1U, kTouchThreads);
-  const std::size_t share = (bytes / threads + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
-  const auto touch_from = [=](std::size_t begin) {
-    const std::size_t end = std::min(begin + share, bytes);
-    for (std::size_t at = begin; at < end; at += kPageBytes) *static_cast<volatile char*>(data + at) = 0;
-  };
-  std::vector<std::jthread> others;
-  for (std::size_t begin = share; begin < bytes; begin += share) others.emplace_back(touch_from, begin);
-  touch_from(0);
-}
-
 class AnonymousSegment final : public PinnedSegment {
  public:
   explicit AnonymousSegment(std::size_t bytes) : bytes_(bytes), mapping_(bytes + kHugePageBytes) {
     const auto address = reinterpret_cast<std::uintptr_t>(mapping_.data());
     data_ = mapping_.data() + (kHugePageBytes - address % kHugePageBytes) % kHugePageBytes;
     (void)madvise(data_, bytes, MADV_HUGEPAGE);  // small pages work as well, only slower
-    touch(data_, bytes);
+    touch_pages(data_, bytes);
     page_lock(data_, bytes);
   }
   ~AnonymousSegment() override { page_unlock(data_); }
@@ -76,12 +54,7 @@ class AnonymousSegment final : public PinnedSegment {
 
 PinnedBacking anonymous_backing() {
   return [](std::size_t bytes) -> std::unique_ptr<PinnedSegment> {
-    // Asked first: touching more than there is ends the process instead of failing.
-    const std::size_t available = available_host_memory_bytes();
-    if (bytes > std::min(available, std::numeric_limits<std::size_t>::max() - kHugePageBytes)) {
-      throw OutOfMemory("not enough host memory to pin " + format_bytes(bytes) + ": " + format_bytes(available) +
-                        " available");
-    }
+    require_host_memory(bytes);
     return std::make_unique<AnonymousSegment>(bytes);
   };
 }

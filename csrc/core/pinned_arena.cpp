@@ -28,6 +28,7 @@ std::size_t rounded_up(std::size_t bytes, std::size_t unit) {
 struct PinnedArenaState {
   mutable std::mutex mutex;
   PinnedArenaOptions options;
+  PinnedAttaching attaching;
   std::vector<Segment> segments;
 
   PinnedArenaStats stats() const {
@@ -124,6 +125,46 @@ PinnedBlock PinnedArena::allocate(std::size_t bytes) {
   block.range_ = {segment->memory->data() + offset.value(), PinnedBlock::Release{state_}};
   block.size_bytes_ = bytes;
   return block;
+}
+
+PinnedBlock PinnedArena::adopt(const KeptPlace& place) {
+  const std::lock_guard lock(state_->mutex);
+  auto segment = std::find_if(state_->segments.begin(), state_->segments.end(), [&](const Segment& each) {
+    return each.memory->kept_at() == place.segment_at && each.memory->size_bytes() == place.segment_bytes;
+  });
+  if (segment == state_->segments.end()) {
+    if (!state_->attaching) throw InvalidArgument("no memory is kept that a block could lie in");
+    std::unique_ptr<PinnedSegment> memory = state_->attaching(place.segment_at, place.segment_bytes);
+    const std::size_t size = memory->size_bytes();
+    segment = state_->segments.insert(segment, Segment{std::move(memory), RangeAllocator(size)});
+  }
+  if (!segment->ranges.allocate_at(place.offset, place.bytes)) {
+    throw InvalidArgument("a kept block of " + format_bytes(place.bytes) + " at " + std::to_string(place.offset) +
+                          " is not there, or somebody else's");
+  }
+  PinnedBlock block;
+  block.range_ = {segment->memory->data() + place.offset, PinnedBlock::Release{state_}};
+  block.size_bytes_ = place.bytes;
+  return block;
+}
+
+KeptPlace PinnedArena::place_of(const PinnedBlock& block) const {
+  const std::lock_guard lock(state_->mutex);
+  for (const Segment& segment : state_->segments) {
+    const char* const begin = segment.memory->data();
+    if (block.data() < begin || block.data() >= begin + segment.memory->size_bytes()) continue;
+    return {.segment_at = segment.memory->kept_at(),
+            .segment_bytes = segment.memory->size_bytes(),
+            .offset = static_cast<std::size_t>(block.data() - begin),
+            .bytes = block.size_bytes()};
+  }
+  throw InvalidArgument("the block is not of this arena");
+}
+
+void PinnedArena::use(PinnedBacking backing, PinnedAttaching attaching) {
+  const std::lock_guard lock(state_->mutex);
+  state_->options.backing = std::move(backing);
+  state_->attaching = std::move(attaching);
 }
 
 void PinnedArena::reserve(std::size_t bytes) {

@@ -10,16 +10,28 @@ namespace deepplan {
 inline constexpr std::size_t kPinnedAlignmentBytes = 512;
 
 // One mapping of host memory; destroying it unpins and unmaps. What is behind it is the arena's only seam: anonymous
-// memory now, a mapping that another process keeps alive when an engine has to survive a restart.
+// memory, or memory that another process keeps (core/kept_memory.h), so that weights outlive an engine that crashes.
 class PinnedSegment {
  public:
   virtual ~PinnedSegment() = default;
   virtual char* data() const = 0;
   virtual std::size_t size_bytes() const = 0;
+  // Where it lies in memory that another process keeps; 0 for what nobody else knows of.
+  virtual std::size_t kept_at() const { return 0; }
 };
 
 // Makes segments. Throws OutOfMemory when the system refuses.
 using PinnedBacking = std::function<std::unique_ptr<PinnedSegment>(std::size_t bytes)>;
+// Finds a segment again that lies in memory that another process keeps.
+using PinnedAttaching = std::function<std::unique_ptr<PinnedSegment>(std::size_t kept_at, std::size_t bytes)>;
+
+// Where a block lies in memory that another process keeps.
+struct KeptPlace {
+  std::size_t segment_at = 0;
+  std::size_t segment_bytes = 0;
+  std::size_t offset = 0;  // in the segment
+  std::size_t bytes = 0;
+};
 
 // Anonymous memory on huge pages where the system has them, touched by up to 8 threads, then registered once with CUDA
 // (portable and mapped) when this process has a GPU; ordinary memory otherwise.
@@ -70,6 +82,13 @@ class PinnedArena {
 
   // Contents undefined (zero, or what an earlier block left). OutOfMemory with asked, reserved, used and limit.
   PinnedBlock allocate(std::size_t bytes);
+  // A block that this arena, or one of an earlier process, allocated in kept memory, with its contents. InvalidArgument
+  // where there is no kept memory, or where others have some of the range; errors as allocate.
+  PinnedBlock adopt(const KeptPlace& place);
+  // Where a block lies; for adopt() in a later process.
+  KeptPlace place_of(const PinnedBlock& block) const;
+  // Where segments come from, from now on, and how those of an earlier process are found again.
+  void use(PinnedBacking backing, PinnedAttaching attaching);
   // Makes sure that so many bytes are reserved in all, used or not: what is missing in one segment, because a model is
   // one block and may be larger than a segment is by itself. OutOfMemory as allocate; no-op when they are.
   void reserve(std::size_t bytes);

@@ -2,9 +2,11 @@
 #include <pybind11/stl.h>
 
 #include "core/device.h"
+#include "core/kept_memory.h"
 #include "core/pinned_arena.h"
 #include "core/topology.h"
 #include "python/bindings.h"
+#include "runtime/host_weights.h"
 #include "runtime/link_costs.h"
 #include "torch/target.h"
 
@@ -72,6 +74,27 @@ void bind_arena(py::module_& module) {
       "reserve_arena", [](std::size_t bytes) { process_arena().reserve(bytes); }, py::arg("bytes"),
       py::call_guard<py::gil_scoped_release>());
   module.def("set_arena_limit", [](std::size_t bytes) { process_arena().set_limit(bytes); }, py::arg("bytes"));
+  py::class_<KeptMemory, std::shared_ptr<KeptMemory>>(module, "KeptMemory")
+      .def(py::init<int>(), py::arg("file"))
+      .def("release_rest", &KeptMemory::release_rest, py::call_guard<py::gil_scoped_release>());
+  module.def(
+      "use_kept_memory",
+      [](const std::shared_ptr<KeptMemory>& memory) {
+        process_arena().use([memory](std::size_t bytes) { return memory->append(bytes); },
+                            [memory](std::size_t at, std::size_t bytes) { return memory->attach(at, bytes); });
+      },
+      py::arg("memory"));
+  py::class_<KeptPlace>(module, "KeptPlace")
+      .def(py::init<std::size_t, std::size_t, std::size_t, std::size_t>(), py::arg("segment_at"),
+           py::arg("segment_bytes"), py::arg("offset"), py::arg("bytes"))
+      .def_readonly("segment_at", &KeptPlace::segment_at)
+      .def_readonly("segment_bytes", &KeptPlace::segment_bytes)
+      .def_readonly("offset", &KeptPlace::offset)
+      .def_readonly("bytes", &KeptPlace::bytes);
+  py::class_<HostCopy>(module, "HostCopy")
+      .def(py::init<KeptPlace, std::vector<std::vector<std::size_t>>>(), py::arg("place"), py::arg("coded_bytes"))
+      .def_readonly("place", &HostCopy::place)
+      .def_readonly("coded_bytes", &HostCopy::coded_bytes);
   module.def("trim_arena", [] { process_arena().trim(); }, py::call_guard<py::gil_scoped_release>());
 }
 

@@ -71,6 +71,13 @@ void bind_session(py::module_& module) {
             return std::unique_ptr<Session, DeleteWithoutGil>(new Session(other, std::move(program), std::move(links)));
           }),
           py::arg("other"), py::arg("program"), py::arg("links"), NoGil())
+      .def(py::init([](std::string name, std::shared_ptr<Program> program, std::shared_ptr<SharedLinks> links,
+                       ExecutionPlan plan, const HostCopy& copy) {
+             return std::unique_ptr<Session, DeleteWithoutGil>(new Session(
+                 std::move(name), std::move(program), std::move(links), process_arena(), std::move(plan), true, copy));
+           }),
+           py::arg("name"), py::arg("program"), py::arg("links"), py::arg("plan"), py::arg("copy"), NoGil())
+      .def("host_copy", &Session::host_copy, NoGil())
       .def("use_links", &Session::use_links, py::arg("links"), NoGil())
       .def_property_readonly("last_was_cold", py::cpp_function(&Session::last_was_cold, NoGil()))
       .def("storage_bytes", &Session::storage_bytes, py::arg("storage"))

@@ -25,6 +25,63 @@ HostWeights::HostWeights(PinnedArena& arena, WeightLayout layout)
   place_plain();
 }
 
+HostWeights::HostWeights(PinnedArena& arena, WeightLayout layout, const HostCopy& copy,
+                         const std::vector<std::optional<GroupCoding>>& codings)
+    : arena_(&arena), layout_(std::move(layout)), block_(arena.adopt(copy.place)) {
+  place_plain();
+  if (codings.size() != groups_.size() || copy.coded_bytes.size() != groups_.size()) {
+    throw InvalidArgument("a host copy of " + std::to_string(copy.coded_bytes.size()) + " groups for a plan of " +
+                          std::to_string(groups_.size()));
+  }
+  std::size_t end = 0;
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    const Extent& extent = layout_.groups[group];
+    groups_[group].at = end;
+    if (copy.coded_bytes[group].empty()) {
+      end += extent.bytes;
+    } else {
+      is_coded_ = true;
+      end = find_pieces(groups_[group], extent, codings[group], copy.coded_bytes[group], end);
+    }
+  }
+  tail_at_ = end;
+  end += layout_.total_bytes - layout_.loaded_bytes;
+  if (end > block_.size_bytes()) {
+    throw InvalidArgument("a host copy of " + format_bytes(block_.size_bytes()) + " where the plan has " +
+                          format_bytes(end));
+  }
+}
+
+std::size_t HostWeights::find_pieces(Group& group, const Extent& extent, const std::optional<GroupCoding>& coding,
+                                     const std::vector<std::size_t>& coded_bytes, std::size_t at) const {
+  const std::vector<std::size_t> shares =
+      coding && extent.bytes > 0 ? even_shares(extent.bytes, coding->piece_bytes) : std::vector<std::size_t>{};
+  if (shares.size() != coded_bytes.size()) throw InvalidArgument("a host copy is coded where the plan is not");
+  std::size_t offset = extent.offset;
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    HostPiece piece{.offset = offset, .bytes = shares[i], .at = at, .coding = std::nullopt};
+    if (coded_bytes[i] > 0) {
+      if (aligned(coded_bytes[i]) >= shares[i]) throw InvalidArgument("a coded piece is larger than its plain bytes");
+      piece.coding = CodedPiece{coding->format, piece.bytes, coded_bytes[i]};
+      at += aligned(coded_bytes[i]);
+    } else {
+      at += piece.bytes;
+    }
+    offset += piece.bytes;
+    group.pieces.push_back(piece);
+  }
+  return at;
+}
+
+HostCopy HostWeights::copy() const {
+  HostCopy copy{.place = arena_->place_of(block_), .coded_bytes = {}};
+  for (const Group& group : groups_) {
+    std::vector<std::size_t>& bytes = copy.coded_bytes.emplace_back();
+    for (const HostPiece& piece : group.pieces) bytes.push_back(piece.coding ? piece.coding->coded_bytes : 0);
+  }
+  return copy;
+}
+
 void HostWeights::place_plain() {
   groups_.clear();
   for (const Extent& extent : layout_.groups) groups_.push_back({.at = extent.offset, .pieces = {}});

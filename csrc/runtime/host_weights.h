@@ -27,6 +27,13 @@ struct HostPiece {
   std::size_t crossing_bytes() const { return coding ? coding->coded_bytes : bytes; }
 };
 
+// What a later process needs to go on with a host copy in memory that is kept for it: where it lies, and of each piece
+// of each coded group its coded bytes, 0 for one that lies plain. Whatever else there is to know follows from the plan.
+struct HostCopy {
+  KeptPlace place;
+  std::vector<std::vector<std::size_t>> coded_bytes;  // by group, empty for one that is not coded
+};
+
 // A model's weights in pinned host memory, contiguous, laid out by a plan; groups may be coded. It is the one copy that
 // is always valid: evicting a model from a device costs nothing. Loads and in-place reads must be done before it is
 // destroyed, coded or laid out again.
@@ -34,6 +41,11 @@ class HostWeights {
  public:
   // Takes the memory; contents are the caller's to write through data(tensor). OutOfMemory from the arena.
   HostWeights(PinnedArena& arena, WeightLayout layout);
+  // Goes on with the host copy that another process made with this layout and these codings. InvalidArgument where it
+  // cannot have.
+  HostWeights(PinnedArena& arena, WeightLayout layout, const HostCopy& copy,
+              const std::vector<std::optional<GroupCoding>>& codings);
+  HostCopy copy() const;
 
   // Where a tensor lies; null if its group is coded.
   char* data(int tensor) const;
@@ -75,6 +87,9 @@ class HostWeights {
   std::size_t move_plain(const Extent& extent, std::size_t at);
   std::size_t code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at,
                          std::vector<std::vector<char>>& scratch);
+  // Fills `group` with the pieces that `coded_bytes` tells of, from `at`; returns the end of them.
+  std::size_t find_pieces(Group& group, const Extent& extent, const std::optional<GroupCoding>& coding,
+                          const std::vector<std::size_t>& coded_bytes, std::size_t at) const;
   int group_of(int tensor) const;  // -1 for one that no group loads
 
   PinnedArena* arena_;

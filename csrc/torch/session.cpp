@@ -3,6 +3,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -53,6 +54,23 @@ Session::Session(std::string name, std::shared_ptr<const Program> program, std::
   const ModelWeights weights = model_weights(program_->graph());
   validate(plan_, weights, links_->links.count());
   host_ = std::make_unique<HostWeights>(arena_, lay_out(plan_));
+  bind();
+}
+
+Session::Session(std::string name, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links,
+                 PinnedArena& arena, ExecutionPlan plan, bool promote, const HostCopy& copy)
+    : name_(unique_name(name)),
+      program_(std::move(program)),
+      links_(std::move(links)),
+      arena_(arena),
+      plan_(std::move(plan)),
+      promote_(promote) {
+  validate(plan_, model_weights(program_->graph()), links_->links.count());
+  const std::vector<std::optional<GroupCoding>> coded = codings();
+  if (std::any_of(copy.coded_bytes.begin(), copy.coded_bytes.end(), [](const auto& bytes) { return !bytes.empty(); })) {
+    prepare_decoding(coded);
+  }
+  host_ = std::make_shared<HostWeights>(arena_, lay_out(plan_), copy, coded);
   bind();
 }
 

@@ -38,6 +38,10 @@ class Session {
   // OutOfMemory from the arena.
   Session(std::string name, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links,
           PinnedArena& arena, ExecutionPlan plan, bool promote);
+  // The same with the host copy that `copy` tells of, which another process made for this model and plan: nothing is to
+  // be written or coded then. InvalidArgument where it cannot have.
+  Session(std::string name, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links,
+          PinnedArena& arena, ExecutionPlan plan, bool promote, const HostCopy& copy);
   // The model of `other` with its plan and from the same host copy, which is neither coded nor laid out again from then
   // on: on another target, or, beside `other` on the same one, for another batch size. On one target they share the
   // device copy too, and are not run at the same time. `program` has the same weights, and at least as many links are
@@ -98,6 +102,8 @@ class Session {
   // link k goes over `links[k % n]`. InvalidArgument for a link that is not there or named twice, or without the own.
   void use_links(std::vector<int> links);
   bool last_was_cold() const;
+  // Where its weights lie in kept memory, for the constructor above in a later process.
+  HostCopy host_copy() const { return host_->copy(); }
 
   // For tests: leaves out the wait for one group (-1: none).
   void drop_wait(int group) { dropped_wait_ = group; }
@@ -127,6 +133,8 @@ class Session {
   void require_own_host_copy() const;
   void leave();
   std::optional<GroupCoding> coding_of(int group) const;
+  std::vector<std::optional<GroupCoding>> codings() const;
+  void prepare_decoding(const std::vector<std::optional<GroupCoding>>& codings);
   void poison_device_copy();
 
   std::string name_;

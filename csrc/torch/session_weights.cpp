@@ -82,22 +82,31 @@ at::Tensor Session::storage_bytes(int storage) const {
 void Session::encode() {
   const std::scoped_lock lock(mutex_);
   require_own_host_copy();
-  std::vector<std::optional<GroupCoding>> codings;
-  for (std::size_t group = 0; group < plan_.route.size(); ++group) {
-    codings.push_back(coding_of(static_cast<int>(group)));
-  }
-  if (std::none_of(codings.begin(), codings.end(), [](const auto& coding) { return coding.has_value(); })) return;
+  const std::vector<std::optional<GroupCoding>> wanted = codings();
+  if (std::none_of(wanted.begin(), wanted.end(), [](const auto& coding) { return coding.has_value(); })) return;
   try {
-    const std::scoped_lock target_lock(links_->target->mutex);  // links are shared
-    for (std::size_t group = 0; group < codings.size(); ++group) {
-      if (codings[group]) links_->links.prepare_decoding(plan_.route[group]);
-    }
+    prepare_decoding(wanted);
   } catch (const OutOfMemory&) {
     return;  // a target too full for the buffers gets its weights as they are
   }
   leave();
-  host_->code(codings);
+  host_->code(wanted);
   bind();
+}
+
+std::vector<std::optional<GroupCoding>> Session::codings() const {
+  std::vector<std::optional<GroupCoding>> codings;
+  for (std::size_t group = 0; group < plan_.route.size(); ++group) {
+    codings.push_back(coding_of(static_cast<int>(group)));
+  }
+  return codings;
+}
+
+void Session::prepare_decoding(const std::vector<std::optional<GroupCoding>>& codings) {
+  const std::scoped_lock target_lock(links_->target->mutex);  // links are shared
+  for (std::size_t group = 0; group < codings.size(); ++group) {
+    if (codings[group]) links_->links.prepare_decoding(plan_.route[group]);
+  }
 }
 
 std::optional<GroupCoding> Session::coding_of(int group) const {

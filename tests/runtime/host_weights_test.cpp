@@ -1,11 +1,16 @@
 #include "runtime/host_weights.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <memory>
 #include <random>
 #include <vector>
 
+#include "core/ended_process.h"
 #include "core/error.h"
+#include "core/kept_memory.h"
 #include "runtime/random_model.h"
 
 namespace deepplan {
@@ -85,6 +90,59 @@ TEST(HostWeights, KeepEveryTensorWhenGroupsAreCoded) {
     ASSERT_EQ(read_all(weights), before);
     ASSERT_EQ(weights.crossing_bytes(), weights.layout().loaded_bytes);
   }
+}
+
+// An arena in memory that is kept, as a process of its own would have it.
+struct KeptArena {
+  explicit KeptArena(int file) : arena({.step_bytes = std::size_t{1} << 20}) {
+    const auto memory = std::make_shared<KeptMemory>(file);
+    arena.use([memory](std::size_t bytes) { return memory->append(bytes); },
+              [memory](std::size_t at, std::size_t bytes) { return memory->attach(at, bytes); });
+  }
+  PinnedArena arena;
+};
+
+TEST(HostWeights, AreFoundAgainByALaterProcess) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 40; ++round) {
+    const int file = memfd_create("weights", MFD_CLOEXEC);
+    const ModelWeights model = random_weights(random, 1 + random() % 20, 100000);
+    const ExecutionPlan plan = random_plan(random, model, 1);
+    const auto codings = random_codings(random, plan.route.size());
+    auto& lost = of_ended_process<KeptArena>(file);
+    auto& first = of_ended_process<HostWeights>(lost.arena, lay_out(model, plan));
+    round % 2 == 0 ? write_weights(first) : write_pattern(first);
+    if (round % 4 < 3) first.code(codings);
+    const auto before = read_all(first);
+
+    KeptArena kept(file);
+    const HostWeights second(kept.arena, lay_out(model, plan), first.copy(), codings);
+    ASSERT_EQ(read_all(second), before);
+    ASSERT_EQ(second.crossing_bytes(), first.crossing_bytes());
+    ASSERT_EQ(second.size_bytes(), first.size_bytes());
+    close(file);
+  }
+}
+
+TEST(HostWeights, RefuseAHostCopyOfAnotherPlan) {
+  const int file = memfd_create("weights", MFD_CLOEXEC);
+  const ModelWeights model{.tensor_bytes = {200000, 1000}, .layer_tensors = {{0}, {1}}};
+  const ExecutionPlan plan{.placement = {Placement::Load, Placement::Load}, .group = {0, 1}, .route = {0, 0}};
+  auto& lost = of_ended_process<KeptArena>(file);
+  const HostCopy copy = of_ended_process<HostWeights>(lost.arena, lay_out(model, plan)).copy();
+  const auto adopt = [&](const HostCopy& wanted, const std::vector<std::optional<GroupCoding>>& codings) {
+    KeptArena kept(file);
+    HostWeights(kept.arena, lay_out(model, plan), wanted, codings);
+  };
+  EXPECT_THROW(adopt(copy, {std::nullopt}), InvalidArgument);
+  EXPECT_THROW(adopt({copy.place, {{}}}, {std::nullopt, std::nullopt}), InvalidArgument);
+  EXPECT_THROW(adopt({copy.place, {{100}, {}}}, {std::nullopt, std::nullopt}), InvalidArgument);
+  const GroupCoding coding{WeightFormat::BFloat16, 200000};
+  EXPECT_THROW(adopt({copy.place, {{300000}, {}}}, {coding, std::nullopt}), InvalidArgument);
+  HostCopy shorter = copy;
+  shorter.place.bytes = 1000;
+  EXPECT_THROW(adopt(shorter, {std::nullopt, std::nullopt}), InvalidArgument);
+  close(file);
 }
 
 TEST(HostWeights, TakeLessMemoryWhenCoded) {

@@ -1,8 +1,11 @@
 // How a session lays its weights out, promotes and codes them.
 #include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/error.h"
+#include "core/kept_memory.h"
 #include "session_fixture.h"
 
 namespace deepplan {
@@ -73,6 +76,29 @@ TEST_F(SessionWeightsTest, CodesItsWeightsWithoutLoss) {
     EXPECT_TRUE(model(x).equal(model.expected));
     EXPECT_EQ(model.session->host().crossing_bytes(), model.session->layout().loaded_bytes);
   }
+}
+
+TEST_F(SessionWeightsTest, GoesOnWithTheHostCopyOfAnEndedProcess) {
+  const int file = memfd_create("weights", MFD_CLOEXEC);
+  const auto use = [&](PinnedArena& memory) {
+    const auto kept = std::make_shared<KeptMemory>(file);
+    memory.use([kept](std::size_t bytes) { return kept->append(bytes); },
+               [kept](std::size_t at, std::size_t bytes) { return kept->attach(at, bytes); });
+  };
+  for (const bool coded : {false, true}) {
+    ExecutionPlan plan = each;
+    if (coded) plan.coded = {true, false, true, true};
+    use(arena);
+    const Model model = make(plan);
+    model.session->encode();
+    PinnedArena later;
+    use(later);
+    Session session("again", program(), links, later, plan, /*promote=*/true, model.session->host_copy());
+    EXPECT_TRUE(session.run({x}).at(0).toTensor().equal(model.expected));
+    EXPECT_EQ(session.host().crossing_bytes(), model.session->host().crossing_bytes());
+    EXPECT_EQ(session.host().size_bytes(), model.session->host().size_bytes());
+  }
+  close(file);
 }
 
 TEST_F(SessionWeightsTest, LeavesPlainWhatIsReadInPlaceAsWell) {
