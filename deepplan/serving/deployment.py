@@ -20,7 +20,10 @@ from deepplan.errors import InvalidInputError
 from deepplan.planning.records import Count, PositiveBytes, Range, Record, refusal
 
 EngineName = Literal["deepplan", "pipeline", "demand"]
+DtypeName = Literal["fp32", "tf32", "bf16", "fp16"]  # those of deepplan.engine.precision, which needs torch
 ObjectiveMs = Annotated[float, Range(1e-3, 1e9)]
+
+_MAX_INSTANCES = 100_000  # of all models together; each has a name and sessions of its own
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ServedSource(Record):
     source: str
     instances: Count | None = None
     name: str | None = None
-    dtype: str | None = None
+    dtype: DtypeName | None = None
     batch_sizes: tuple[Count, ...] = (1,)
     pinned: bool = False
     weights: str | None = None
@@ -89,6 +92,9 @@ class Deployment(Record):
                 f"pt={self.pt}: {len(self.devices)} devices cannot be parted into groups of {self.pt}; "
                 "take a number that divides them"
             )
+        count = sum(model.instances or 1 for model in self.models)
+        if count > _MAX_INSTANCES:
+            raise InvalidInputError(f"{count} instances are more than one server takes; it takes {_MAX_INSTANCES}")
         twice = [name for name, count in Counter(self.instances()).items() if count > 1]
         if twice:
             raise InvalidInputError(f"two models are named {twice[0]}; give one of them another name")

@@ -226,7 +226,6 @@ def test_before_and_after_nothing_is_answered(module: torch.nn.Module, tmp_path:
     [
         ({"models": (ServedSource("lookup"), ServedSource("lookup", name="other", dtype="tf32"))}, "fp32 and in tf32"),
         ({"gpu_memory_bytes": 1000}, "takes [0-9]+ bytes of a GPU and models may take 1000"),
-        ({"models": (ServedSource("lookup", batch_sizes=(1, 2), name="x", dtype="int4"),)}, "int4"),
     ],
 )
 def test_what_cannot_be_served_is_refused(
