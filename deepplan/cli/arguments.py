@@ -75,17 +75,22 @@ def check_model_arguments(arguments: argparse.Namespace) -> None:
     """What can be said of `add_model`'s flags at once. Raises InvalidInputError."""
     check_count("--batch", arguments.batch)
     model = arguments.model
+    check_source(model)
     in_zoo = model in models.names()
-    if not in_zoo and not _is_exported(model):
-        raise UnknownNameError(
-            f"no model {model!r}: it is no exported folder and no .pt2 file; the zoo has {', '.join(models.names())}"
-        )
     if arguments.batch is not None and Path(model).suffix == ".pt2":
         raise InvalidInputError(f"--batch {arguments.batch}: {model} has its batch size burnt in; leave the flag out")
     if arguments.weights is not None and not in_zoo:
         raise InvalidInputError(f"--weights goes with a zoo model; {model} brings its own")
     if arguments.weights is not None and not os.path.isfile(arguments.weights):
         raise InvalidInputError(f"--weights {arguments.weights}: there is no such file")
+
+
+def check_source(model: str) -> None:
+    """Raises UnknownNameError for what is no zoo name, no exported folder and no .pt2 file."""
+    if model not in models.names() and not _is_exported(model):
+        raise UnknownNameError(
+            f"no model {model!r}: it is no exported folder and no .pt2 file; the zoo has {', '.join(models.names())}"
+        )
 
 
 def _is_exported(model: str) -> bool:
