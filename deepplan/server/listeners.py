@@ -27,7 +27,7 @@ async def listen_http(
     A compressed body is left as it is, to be unfolded where its size is bounded; a client that leaves cancels its
     request; the request log is our own.
     """
-    context = _tls_context(settings)
+    context = tls_context(settings)
     runner = web.AppRunner(
         application,
         access_log=None,
@@ -72,7 +72,8 @@ async def listen_grpc(
     return server, bound
 
 
-def _tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+    """Of the settings' certificate, if there is one. Raises InvalidInputError."""
     if settings.certificate_file is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

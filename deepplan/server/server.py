@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import grpc
 from aiohttp import web
@@ -71,8 +73,12 @@ class Server:
         closing += [] if runner is None else [runner.cleanup()]
         await asyncio.gather(*closing)
 
-    async def run_until_signal(self) -> None:
-        """Starts, waits for SIGTERM or SIGINT, drains and stops; a second signal cuts the draining short."""
+    async def run_until_signal(self, begin: Callable[[], Coroutine[Any, Any, None]] | None = None) -> bool:
+        """Starts, waits for SIGTERM or SIGINT, drains and stops; a second signal cuts the draining short.
+
+        `begin` makes the engine ready; it runs once clients can ask whether it is. What it raises stops the server and
+        is raised again. False: a signal came before it had ended, and it has not ended yet.
+        """
         loop = asyncio.get_running_loop()
         signals: asyncio.Queue[None] = asyncio.Queue()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,14 +86,24 @@ class Server:
         try:
             await self.start()
             logger.info(LogLine(event="listening", host=self.settings.host, http=self.http_port, grpc=self.grpc_port))
-            await signals.get()
-            drain, again = asyncio.ensure_future(self.drain()), asyncio.ensure_future(signals.get())
-            await asyncio.wait((drain, again), return_when=asyncio.FIRST_COMPLETED)
-            if not (drain.done() and drain.result()):
-                logger.warning(LogLine(event="stopping", under_way=self.service.under_way))
-            drain.cancel()
-            again.cancel()
+            signalled = asyncio.ensure_future(signals.get())
+            beginning = None if begin is None else asyncio.ensure_future(begin())
+            if beginning is not None:
+                await asyncio.wait((signalled, beginning), return_when=asyncio.FIRST_COMPLETED)
+                if beginning.done():
+                    beginning.result()
+            await signalled
+            await self._drain_until(signals)
         finally:
             await self.stop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+        return beginning is None or beginning.done()
+
+    async def _drain_until(self, signals: asyncio.Queue[None]) -> None:
+        drain, again = asyncio.ensure_future(self.drain()), asyncio.ensure_future(signals.get())
+        await asyncio.wait((drain, again), return_when=asyncio.FIRST_COMPLETED)
+        if not (drain.done() and drain.result()):
+            logger.warning(LogLine(event="stopping", under_way=self.service.under_way))
+        drain.cancel()
+        again.cancel()
