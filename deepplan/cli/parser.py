@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from deepplan import __version__
-from deepplan.cli import benchmark, client, doctor, export, plan, profile
+from deepplan.cli import benchmark, client, doctor, export, plan, profile, serve
 from deepplan.errors import InvalidInputError
 
 Command = Callable[[argparse.Namespace], int]
@@ -16,6 +16,7 @@ _COMMANDS = {
     "profile": profile,
     "benchmark": benchmark,
     "export": export,
+    "serve": serve,
     "client": client,
     "doctor": doctor,
 }

@@ -32,8 +32,9 @@ class Setting:
     def parse(self, name: str, given: Any, folder: str) -> Any:
         """The field's value; raises InvalidInputError, which calls the setting `name`."""
         value = None if given is None else self.value(name, given, folder)
-        converted = f"{name} ({self.field})"  # which says the unit
-        return coerce(field_types(self.record)[self.field], value, name if value is given else converted)
+        # Of a duration, the field says the unit.
+        shown = f"{name} ({self.field})" if value is not given and isinstance(value, float) else name
+        return coerce(field_types(self.record)[self.field], value, shown)
 
     @property
     def is_switch(self) -> bool:

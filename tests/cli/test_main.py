@@ -28,7 +28,15 @@ def test_the_version_goes_to_stdout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["plan", "--help"], ["benchmark", "--help"], ["client", "--help"], ["doctor", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["plan", "--help"],
+        ["benchmark", "--help"],
+        ["client", "--help"],
+        ["serve", "--help"],
+        ["doctor", "--help"],
+    ],
 )
 def test_help_needs_no_torch(arguments: list[str], tmp_path: Path) -> None:
     program = (
@@ -45,7 +53,8 @@ def test_help_needs_no_torch(arguments: list[str], tmp_path: Path) -> None:
     ("arguments", "named"),
     [
         ([], "COMMAND"),
-        (["serve"], "'serve'"),
+        (["nosuch"], "'nosuch'"),
+        (["serve", "--nosuch"], "--nosuch"),
         (["plan"], "--model"),
         (["plan", "-m", "nosuch", "--nosuch"], "--nosuch"),
         (["benchmark", "-m", "nosuch", "-b", "two"], "'two'"),
