@@ -97,6 +97,9 @@ def deployment_of(settings: Mapping[str, Any]) -> Deployment:
     )
     for model in served:
         _check(model)
+    of_zoo = {m.dtype or models.default_dtype(m.source) for m in served if m.source in models.names()}
+    if {"fp32", "tf32"} <= of_zoo:  # torch has one switch for both; the engine finds it when all are registered
+        raise InvalidInputError("models in fp32 and in tf32 cannot be served side by side; give all the same dtype")
     return Deployment(served, **_fields(Deployment, settings))
 
 

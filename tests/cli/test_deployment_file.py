@@ -19,7 +19,7 @@ models:
   - source: bert_base
     instances: 3
     name: bert
-    dtype: tf32
+    dtype: bf16
     batch_sizes: [1, 2]
     pinned: true
     weights: b.safetensors
@@ -75,7 +75,7 @@ def test_a_file_can_say_everything(write: Write, tmp_path: Path) -> None:
                 "bert_base",
                 instances=3,
                 name="bert",
-                dtype="tf32",
+                dtype="bf16",
                 batch_sizes=(1, 2),
                 pinned=True,
                 weights=str(tmp_path / "b.safetensors"),
@@ -177,6 +177,7 @@ def test_what_a_file_may_not_say_is_refused_by_name(write: Write, text: str, sai
         ("models: [{source: tiny, batch_sizes: [1, 2]}]", "brings its own batch size"),
         ("models: [{source: tiny, weights: b.safetensors}]", "brings its own batch size"),
         ("models: [gpt2, gpt2]", "two models are named gpt2"),
+        ("models: [gpt2, {source: bert_base, dtype: tf32}]", "in fp32 and in tf32 cannot be served side by side"),
         ("models: [gpt2]\npt: 2", "pt=2: 1 devices"),
     ],
 )

@@ -90,14 +90,14 @@ def _flag_with_a_value(key: str, is_switch: bool) -> list[str]:
 def test_flags_win_over_the_file(served: Served, tmp_path: Path) -> None:
     config = tmp_path / "serve.yaml"
     config.write_text(
-        "models: [gpt2, {source: bert_base, dtype: tf32}]\ncoding: false\nslo: 1s\ngpus: [0, 1]\nmax_concurrent: 3"
+        "models: [gpt2, {source: bert_base, dtype: fp16}]\ncoding: false\nslo: 1s\ngpus: [0, 1]\nmax_concurrent: 3"
     )
     deployment, settings, _ = served(config)
     assert deployment.objective_ms == 1000 and not deployment.coding and settings.grpc_port == 8001
     deployment, settings, _ = served(config, "--slo", "50ms", "--coding", "--no-grpc", "--dtype", "bf16")
     assert (deployment.objective_ms, deployment.coding, deployment.devices) == (50, True, ("0", "1"))
     assert (settings.grpc_port, settings.max_concurrent_requests) == (None, 3)
-    assert [model.dtype for model in deployment.models] == ["bf16", "tf32"]  # the model's own stays
+    assert [model.dtype for model in deployment.models] == ["bf16", "fp16"]  # the model's own stays
     deployment, _, _ = served(config, "-m", "resnet50")
     assert deployment.models == (ServedSource("resnet50"),)
 
