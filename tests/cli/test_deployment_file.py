@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from deepplan.cli.deployment_file import read_deployment_file
 from deepplan.cli.serve_settings import SETTINGS, deployment_of, server_settings_of
 from deepplan.errors import DeepPlanError, DocumentError
+from deepplan.planning.records import field_types
 from deepplan.server.settings import ServerSettings
 from deepplan.serving.deployment import Deployment, ServedSource
 
@@ -103,6 +105,19 @@ def test_a_file_can_say_everything(write: Write, tmp_path: Path) -> None:
         drain_timeout_s=120,
         log_requests=False,
     )
+
+
+def test_the_documentation_shows_everything(write: Write, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    for file in ("models/classifier/graph.json", "secrets/token", "bert.safetensors"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("secret")
+    read = read_deployment_file(write(example))
+    assert set(read) == {"models", *SETTINGS}
+    assert {key for model in read["models"] for key in model} == set(field_types(ServedSource))
+    assert deployment_of(read).instances() == ("resnet50", "bert-0", "bert-1", "bert-2", "classifier")
+    assert server_settings_of(read).token == "secret"
 
 
 def test_a_file_need_say_little(write: Write) -> None:
