@@ -86,7 +86,7 @@ class GrpcFront:
             signature = exchange.admit()
             call = read_infer(request, signature)
             inference = await exchange.run(call.inputs)
-            return write_infer(signature.model.name, call.id, call.outputs, inference.outputs)
+            return write_infer(signature.model.name, call.id, call.outputs, inference)
 
     async def ServerLive(self, request: Any, _: str | None) -> dict[str, Any]:  # noqa: N802
         return {"live": True}

@@ -8,9 +8,10 @@ from typing import Any
 from deepplan.errors import InvalidInputError
 from deepplan.server.grpc_messages import message
 from deepplan.server.tensors import InferCall, RequestedOutput, SentTensor, Signature, check_parameters
-from deepplan.serving.inference import TensorData
+from deepplan.serving.inference import Inference
 
 _RESPONSE = message("ModelInferResponse")
+_PARAMETER = message("InferParameter")
 _OUTPUT = _RESPONSE.InferOutputTensor
 
 # Which of the typed fields carries a datatype; the 16-bit floating point types have none.
@@ -50,13 +51,18 @@ def read_infer(request: Any, signature: Signature) -> InferCall:
     return InferCall(request.id, signature.bind(sent), signature.request(names, binary=True))
 
 
-def write_infer(model: str, identifier: str, wanted: Sequence[RequestedOutput], given: Sequence[TensorData]) -> Any:
-    """A ModelInferResponse, whose outputs are always raw."""
-    by_name = {tensor.name: tensor for tensor in given}
+def write_infer(model: str, identifier: str, wanted: Sequence[RequestedOutput], inference: Inference) -> Any:
+    """A ModelInferResponse, whose outputs are always raw; its parameters are those of the REST answer."""
+    by_name = {tensor.name: tensor for tensor in inference.outputs}
     return _RESPONSE(
         model_name=model,
         model_version="1",
         id=identifier,
+        parameters={
+            "cold": _PARAMETER(bool_param=inference.cold),
+            "queue_ms": _PARAMETER(double_param=inference.queue_ms),
+            "run_ms": _PARAMETER(double_param=inference.run_ms),
+        },
         outputs=[_OUTPUT(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec, _ in wanted],
         raw_output_contents=[bytes(by_name[spec.name].data) for spec, _ in wanted],
     )

@@ -88,7 +88,7 @@ class HttpFront:
             body = await read_body(request, limit_bytes, service.settings.body_timeout_s)
             call = parse_infer(body, headers.get(HEADER_LENGTH), signature)
             inference = await exchange.run(call.inputs)
-            answer, json_bytes = write_infer(signature.model.name, call.id, call.outputs, inference.outputs)
+            answer, json_bytes = write_infer(signature.model.name, call.id, call.outputs, inference)
         if json_bytes is None:
             return web.Response(body=answer, headers=_JSON)
         binary = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(json_bytes)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import math
 import threading
 import time
 from collections import Counter
@@ -91,11 +92,7 @@ class LocalEngine:
         try:
             admission = self._server.submit(request, index, tensors)
             if not admission.accepted:
-                raise OverloadedError(
-                    f"{model} would be answered after {admission.predicted_end_ms:.0f} ms on the engine's clock, "
-                    "later than its objective; try again later",
-                    admission.retry_after_ms / 1e3,
-                )
+                raise self._overloaded(model, admission.retry_after_ms)
             self._running[request] = hosted
             try:
                 answer = await answered
@@ -176,6 +173,14 @@ class LocalEngine:
             for by_gpu in hosted.sessions:
                 for sessions in by_gpu:
                     sessions[0][1].evict()
+
+    def _overloaded(self, model: str, retry_after_ms: float) -> OverloadedError:
+        objective = f"its objective of {self.deployment.objective_ms:g} ms"
+        if math.isinf(retry_after_ms):
+            return OverloadedError(f"{model} takes longer by itself than {objective}; serve it with another", math.inf)
+        return OverloadedError(
+            f"{model} would be answered after {objective}; try again in {retry_after_ms:.0f} ms", retry_after_ms / 1e3
+        )
 
     def _find(self, model: str) -> tuple[int, HostedModel]:
         try:
