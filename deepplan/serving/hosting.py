@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 
-from deepplan import _core, models
+from deepplan import _core
 from deepplan.engine import machine, precision
-from deepplan.engine.benchmark import policy_of
 from deepplan.engine.binding import execution_plan
 from deepplan.engine.devices import Devices
 from deepplan.engine.filling import fill
 from deepplan.engine.floor import bytes_that_must_cross
-from deepplan.engine.origin import origin_of
-from deepplan.engine.profiler import profile_source
-from deepplan.engine.source import Source, resolve
 from deepplan.engine.store import Store
 from deepplan.errors import InvalidInputError
+from deepplan.export.graph import Graph
 from deepplan.planning.plan import Plan
-from deepplan.planning.search import search
 from deepplan.serving.deployment import Deployment, ServedSource
 from deepplan.serving.inference import TensorSpec
+from deepplan.serving.planned_source import plan_of, sources_of
 from deepplan.serving.run_costs import cold_ms, outputs_of, warm_ms
 from deepplan.serving.simulation import ServedModel
 from deepplan.serving.tensors import input_specs, output_specs
 
 _SEGMENT_BYTES = 2 << 20  # what a pool takes of its device at a time
-_PROFILE_BUDGET_S = 1.0
 
-# By batch size.
-Sources = Mapping[int, Source]
+Inputs = Mapping[int, Sequence[torch.Tensor]]  # of one call, by batch size
+# By instance and GPU: pairs of a batch size and its session, ascending.
+Sessions: TypeAlias = "tuple[tuple[tuple[tuple[int, _core.Session], ...], ...], ...]"
 
 
 @dataclass(frozen=True)
@@ -46,16 +44,16 @@ class PathBytes:
 
 @dataclass(frozen=True)
 class HostedModel:
-    """`sessions` are by instance and GPU: pairs of a batch size and its session, ascending. A cold start has to bring
-    `needed_bytes` to the GPU somehow."""
+    """`graphs` are by batch size; a cold start has to bring `needed_bytes` to the GPU somehow."""
 
     served: ServedSource
-    plan: Plan
+    graphs: Mapping[int, Graph] = field(repr=False)
+    plan: Plan = field(repr=False)
     costs: ServedModel
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     needed_bytes: int
-    sessions: tuple[tuple[tuple[tuple[int, _core.Session], ...], ...], ...] = field(repr=False)
+    sessions: Sessions = field(repr=False)
 
     def path_bytes(self, links: int) -> PathBytes:
         """Of a cold start over `links` links: groups of the others go over these in turn, as the runtime has it."""
@@ -77,83 +75,85 @@ def partitions(devices: Devices, size: int) -> tuple[Devices, ...]:
 def host_model(served: ServedSource, deployment: Deployment, devices: Sequence[Devices], store: Store) -> HostedModel:
     """Exports, plans and copies `served` into pinned memory, and measures its runs on the first of the GPUs, which are
     taken to be alike. Raises DeepPlanError; OutOfMemoryError where pinned memory is too small for all instances."""
-    sources = _sources(served)
-    source = sources[1]
-    graph = source.captured.graph
-    plan = _plan(source, deployment, devices[0], store)
-    binding = execution_plan(graph, plan, len(devices[0].names))
-    programs = [
-        {size: _core.Program(sized.captured.graph, gpu.torch_target) for size, sized in sources.items()}
-        for gpu in devices
-    ]
+    sources = sources_of(served)
+    plan = plan_of(sources[1], deployment, devices[0], store)
+
+    def first(
+        _: int, name: str, program: _core.Program, links: _core.Links, binding: _core.ExecutionPlan
+    ) -> _core.Session:
+        session = _core.Session(name, program, links, binding)
+        fill(session, sources[1].captured)
+        session.encode()
+        return session
+
+    graphs = {size: source.captured.graph for size, source in sources.items()}
+    sessions = instance_sessions(served, graphs, plan, devices, first)
+    inputs = {size: source.tensor_inputs() for size, source in sources.items()}
+    with precision.precision(plan.dtype or None):
+        for by_gpu in sessions[0][1:]:
+            warm_up(inputs, by_gpu)
+        costs, outputs = _measure(served, inputs, sessions[0][0], deployment.pt)
+    return hosted_model(served, graphs, plan, costs, outputs, sessions)
+
+
+def instance_sessions(
+    served: ServedSource,
+    graphs: Mapping[int, Graph],
+    plan: Plan,
+    devices: Sequence[Devices],
+    first: Callable[[int, str, _core.Program, _core.Links, _core.ExecutionPlan], _core.Session],
+) -> Sessions:
+    """Sessions of all instances, on all GPUs, for all batch sizes. `first` is given an instance's index and what a
+    session of its own is made from; the others share its host copy."""
+    binding = execution_plan(graphs[1], plan, len(devices[0].names))
+    programs = [{size: _core.Program(graph, gpu.torch_target) for size, graph in graphs.items()} for gpu in devices]
+    links = [machine.links(gpu) for gpu in devices]
     sessions = []
-    for name in served.instance_names():
-        links = [machine.links(gpu) for gpu in devices]
-        first = _core.Session(name, programs[0][1], links[0], binding)
-        fill(first, source.captured)
-        first.encode()
+    for index, name in enumerate(served.instance_names()):
+        own = first(index, name, programs[0][1], links[0], binding)
         sessions.append(
             tuple(
                 tuple(
-                    (size, first if gpu == 0 and size == 1 else _core.Session(first, program, links[gpu]))
+                    (size, own if gpu == 0 and size == 1 else _core.Session(own, program, links[gpu]))
                     for size, program in by_size.items()
                 )
                 for gpu, by_size in enumerate(programs)
             )
         )
-    with precision.precision(source.dtype or None):
-        for by_gpu in sessions[0][1:]:
-            _warm_up(sources, by_gpu)
-        costs, outputs = _measure(served, sources, sessions[0][0], deployment.pt)
-    inputs, needed_bytes = input_specs(graph), bytes_that_must_cross(graph)
-    return HostedModel(served, plan, costs, inputs, output_specs(graph, outputs), needed_bytes, tuple(sessions))
+    return tuple(sessions)
 
 
-def _sources(served: ServedSource) -> Sources:
-    if served.source not in models.names():
-        if served.batch_sizes != (1,) or served.weights is not None:
-            raise InvalidInputError(f"{served.source} brings its own batch size and weights; leave these settings out")
-        return {1: resolve(served.source, dtype=served.dtype, trust=served.trust, keep=False)}
-    dtype = served.dtype or models.default_dtype(served.source)
-    module, _, _ = precision.prepare(models.build(served.source, weights=served.weights), (), {}, dtype)
-    return {size: resolve(module, dtype=dtype, batch_size=size, keep=False) for size in served.batch_sizes}
+def hosted_model(
+    served: ServedSource,
+    graphs: Mapping[int, Graph],
+    plan: Plan,
+    costs: ServedModel,
+    outputs: Sequence[object],
+    sessions: Sessions,
+) -> HostedModel:
+    """With what follows from graph and outputs. Raises InvalidInputError where these are no tensors."""
+    inputs, needed_bytes = input_specs(graphs[1]), bytes_that_must_cross(graphs[1])
+    return HostedModel(served, graphs, plan, costs, inputs, output_specs(graphs[1], outputs), needed_bytes, sessions)
 
 
-def _plan(source: Source, deployment: Deployment, devices: Devices, store: Store) -> Plan:
-    """The saved plan for this very case, else one that is made and saved now."""
-    origin, policy = origin_of(source, devices), policy_of(deployment.engine)
-    plan = store.find_plan(origin, policy, deployment.coding)
-    if plan is None:
-        profile = store.find_profile(origin)
-        if profile is None:
-            profile = profile_source(
-                source, devices, source.tensor_inputs(), lambda share: None, budget_s=_PROFILE_BUDGET_S
-            )
-            store.save_profile(profile)
-        plan = search(profile, policy, coding=deployment.coding)
-        store.save_plan(plan, deployment.coding)
-    return plan
-
-
-def _warm_up(sources: Sources, sessions: Sequence[tuple[int, _core.Session]]) -> None:
-    """What only first runs on a GPU cost is not to be paid by requests."""
-    for size, session in sessions:
-        outputs_of(session, sources[size].tensor_inputs())
+def warm_up(inputs: Inputs, sessions: Sequence[tuple[int, _core.Session]]) -> list[object]:
+    """What only first runs on a GPU cost is not to be paid by requests. Returns the outputs at batch size 1."""
+    outputs = [outputs_of(session, inputs[size]) for size, session in sessions]
     sessions[0][1].evict()
+    return outputs[0]
 
 
 def _measure(
-    served: ServedSource, sources: Sources, sessions: Sequence[tuple[int, _core.Session]], links: int
+    served: ServedSource, inputs: Inputs, sessions: Sequence[tuple[int, _core.Session]], links: int
 ) -> tuple[ServedModel, list[object]]:
     """What one instance's runs take on one GPU, and the outputs of a call of batch size 1."""
     outputs: dict[int, list[object]] = {}
     warm: list[float] = []
     cold: list[tuple[float, ...]] = []
     for size, session in sessions:
-        inputs = sources[size].tensor_inputs()
-        cold.append(tuple(cold_ms(session, inputs, count) for count in range(1, links + 1)))
-        warm.append(warm_ms(session, inputs))
-        outputs[size] = outputs_of(session, inputs)
+        cold.append(tuple(cold_ms(session, inputs[size], count) for count in range(1, links + 1)))
+        warm.append(warm_ms(session, inputs[size]))
+        outputs[size] = outputs_of(session, inputs[size])
         _check_batch(served, size, outputs[1], outputs[size])
     first = sessions[0][1]
     first.evict()

@@ -26,6 +26,7 @@ from deepplan.errors import InvalidInputError, OverloadedError, RunError, Unavai
 from deepplan.serving.deployment import Deployment
 from deepplan.serving.hosting import HostedModel, host_model, partitions
 from deepplan.serving.inference import EngineStatus, GpuStatus, Inference, ModelMetadata, TensorData
+from deepplan.serving.kept_memory import KeptMemory
 from deepplan.serving.tensors import to_data, to_tensor
 
 _POLL_MS = 100
@@ -37,8 +38,9 @@ Report = Callable[[str, float], None]  # what was done, and the share of all wor
 class LocalEngine:
     """An `Engine` (`deepplan.serving.inference`). Made, started and used in one event loop; `close` it in the end."""
 
-    def __init__(self, deployment: Deployment, folder: Path | None = None) -> None:
+    def __init__(self, deployment: Deployment, folder: Path | None = None, kept: KeptMemory | None = None) -> None:
         self.deployment = deployment
+        self._kept = kept
         self._store = Store(folder)
         self._hosted: list[HostedModel] = []
         self._models: dict[str, ModelMetadata] = {}
@@ -192,12 +194,15 @@ class LocalEngine:
         deployment = self.deployment
         devices = self._devices = resolve_devices(deployment.devices)
         by_gpu = partitions(devices, deployment.pt)
+        adopted = {} if self._kept is None else self._kept.adopt(deployment.models, by_gpu)
         for number, served in enumerate(deployment.models):
             if self._closing.is_set():
                 return
             begin = time.perf_counter()
-            hosted = host_model(served, deployment, by_gpu, self._store)
+            hosted = adopted.get(number) or host_model(served, deployment, by_gpu, self._store)
             self._hosted.append(hosted)
+            if self._kept is not None and number not in adopted:
+                self._kept.add(number, hosted)
             metadata = {name: ModelMetadata(name, hosted.inputs, hosted.outputs) for name in served.instance_names()}
             for name in metadata:
                 self._instances[name] = len(self._instances), hosted
