@@ -59,13 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
     from deepplan.server.process import serve_until_signal
 
     tls_context(settings)
-    from deepplan.serving.local_engine import LocalEngine
+    from deepplan.serving.process_engine import ProcessEngine
 
     folder = None if arguments.folder is None else Path(arguments.folder)
     write_log(sys.stderr)
 
     async def serve() -> None:
-        await serve_until_signal(LocalEngine(deployment, folder=folder), settings)
+        await serve_until_signal(ProcessEngine(deployment, folder=folder), settings)
 
     asyncio.run(serve())
     return 0

@@ -28,10 +28,11 @@ class LineFormatter(logging.Formatter):
 
 
 def write_log(stream: TextIO) -> None:
-    """Writes what the server logs to `stream`, and nowhere else, from level INFO on."""
+    """Writes what the server and its engine log to `stream`, and nowhere else, from level INFO on."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(LineFormatter())
-    logger = logging.getLogger("deepplan.server")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    for name in ("deepplan.server", "deepplan.serving"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

@@ -16,6 +16,7 @@ from deepplan.errors import UnavailableError
 from deepplan.serving.connection import Connection, Received
 from deepplan.serving.deployment import Deployment
 from deepplan.serving.inference import ModelMetadata, TensorData
+from deepplan.serving.kept_file import KeptFile
 from deepplan.serving.messages import Header, error_of, metadata_of, read
 
 _EXIT_TIMEOUT_S = 2.0  # between its end of the socket and the process's own
@@ -33,6 +34,7 @@ class EngineChild:
         self._progress = progress
         self._connection = Connection(self._dispatch)
         self._process: asyncio.subprocess.Process | None = None
+        self._kept: KeptFile | None = None
         self._started: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -45,13 +47,23 @@ class EngineChild:
         """Its number, once there is one."""
         return None if self._process is None else self._process.pid
 
-    async def start(self, deployment: Deployment, folder: Path | None) -> None:
-        """Returns when it is ready. Raises what registration raised there, and UnavailableError if it died over it;
-        there is no process then, nor after being cancelled."""
+    async def start(self, deployment: Deployment, folder: Path | None, kept: KeptFile) -> None:
+        """Returns when it is ready, its models in `kept`. Raises what registration raised there, and UnavailableError
+        if it died over it; there is no process then, nor after being cancelled."""
         try:
-            await self._spawn()
+            self._kept = kept
+            await self._spawn(kept.descriptor)
             where = None if folder is None else str(folder)
-            self.send({"kind": "start", "deployment": dataclasses.asdict(deployment), "folder": where})
+            for number, model in kept.models.items():
+                self.send({"kind": "kept", "number": number, "model": model})
+            self.send(
+                {
+                    "kind": "start",
+                    "deployment": dataclasses.asdict(deployment),
+                    "folder": where,
+                    "kept": kept.descriptor,
+                }
+            )
             await asyncio.wait((self._started, self._connection.lost), return_when=asyncio.FIRST_COMPLETED)
             if not self._started.done():
                 raise UnavailableError(f"the engine's process {await self.ended()} while it registered models")
@@ -93,19 +105,17 @@ class EngineChild:
                     self._process.kill()
             await self._process.wait()
 
-    async def _spawn(self) -> None:
+    async def _spawn(self, kept: int) -> None:
         here, there = socket.socketpair()
         with there:
-            # In a session of its own: Ctrl-C in a terminal is the server's to act on. Whatever is to outlive this
-            # process, as host copies of models could in an arena of shared memory, is passed on here as `there` is,
-            # and named in the message "start".
+            # In a session of its own: Ctrl-C in a terminal is the server's to act on.
             await asyncio.get_running_loop().create_unix_connection(lambda: self._connection, sock=here)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "deepplan.serving.engine_process",
                 str(there.fileno()),
-                pass_fds=(there.fileno(),),
+                pass_fds=(there.fileno(), kept),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=_STDERR,  # what a server prints is for programs to read
                 start_new_session=True,
@@ -118,6 +128,9 @@ class EngineChild:
             self._started.set_result(None)
         elif kind == "failed":
             self._started.set_result(error_of(header))
+        elif kind == "keep":
+            if self._kept is not None:
+                self._kept.models[read(int, header["number"], "number")] = header["model"]
         elif kind == "progress":
             models = [metadata_of(model) for model in header["models"]]
             self._progress(models, read(str, header["done"], "done"), read(float, header["share"], "share"))

@@ -15,12 +15,14 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from deepplan.errors import DeepPlanError, InvalidInputError
 from deepplan.planning.records import from_json
 from deepplan.serving.connection import Connection
 from deepplan.serving.deployment import Deployment
 from deepplan.serving.inference import TensorData
+from deepplan.serving.kept_memory import KeptMemory
 from deepplan.serving.local_engine import LocalEngine
 from deepplan.serving.messages import Header, answer_header, error_header, read
 
@@ -39,6 +41,7 @@ class EngineProcess:
         self._closing = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._announced = 0
+        self._kept: dict[int, Any] = {}
 
     async def run(self) -> None:
         """Registers, serves until told to close, and still answers what came before that."""
@@ -55,6 +58,11 @@ class EngineProcess:
             await asyncio.wait(self._tasks.values())
         await engine.close()
 
+    def _keep(self, number: int, model: Any) -> None:
+        """Called in the thread that registers."""
+        message = {"kind": "keep", "number": number, "model": model}
+        self._loop.call_soon_threadsafe(self.connection.send, message)
+
     def _report(self, done: str, share: float) -> None:
         """Called in the thread that registers."""
         self._loop.call_soon_threadsafe(self._announce, done, share)
@@ -70,7 +78,10 @@ class EngineProcess:
         if kind == "start":
             folder = header.get("folder")
             deployment = from_json(Deployment, header.get("deployment"), "deployment")
-            self._engine.set_result(LocalEngine(deployment, None if folder is None else Path(folder)))
+            memory = KeptMemory(read(int, header.get("kept"), "kept"), self._kept, self._keep)
+            self._engine.set_result(LocalEngine(deployment, None if folder is None else Path(folder), memory))
+        elif kind == "kept":
+            self._kept[read(int, header.get("number"), "number")] = header.get("model")
         elif kind == "close":
             self._closing.set()
         elif kind == "cancel":

@@ -17,6 +17,7 @@ from deepplan.errors import UnavailableError, UnknownNameError
 from deepplan.serving.deployment import Deployment
 from deepplan.serving.engine_child import EngineChild
 from deepplan.serving.inference import EngineStatus, Inference, ModelMetadata, TensorData
+from deepplan.serving.kept_file import KeptFile
 from deepplan.serving.messages import Header, answer_of, error_of, read, status_of
 from deepplan.serving.restarting import RestartPolicy
 
@@ -42,8 +43,8 @@ class _Call:
 class ProcessEngine:
     """An `Engine` (`deepplan.serving.inference`). Made, started and used in one event loop; `close` it in the end.
 
-    Requests that are under way when the process crashes are asked once more of the next one, which registers all
-    models again; meanwhile, and when that has failed too often, others get UnavailableError.
+    Models lie in memory that this process keeps for the next one. Requests that are under way when the process crashes
+    are asked once more of that; meanwhile, and when that has failed too often, others get UnavailableError.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class ProcessEngine:
         self._folder = folder
         self._restarting = restarting or RestartPolicy()
         self._close_timeout_s = close_timeout_s
+        self._kept = KeptFile()
         self._models: dict[str, ModelMetadata] = {}
         self._child: EngineChild | None = None
         self._unavailable: str | None = _REGISTERING  # why requests are not taken
@@ -118,6 +120,7 @@ class ProcessEngine:
         if self._child is not None:
             await self._child.close(self._close_timeout_s)
             self._child = None
+        self._kept.close()
         self._refuse(_CLOSED)
 
     async def _begin(self, report: Report) -> EngineChild:
@@ -131,7 +134,7 @@ class ProcessEngine:
 
         child = self._child = EngineChild(self._received, progress)
         try:
-            await child.start(self.deployment, self._folder)
+            await child.start(self.deployment, self._folder, self._kept)
             if self._closed:
                 await child.kill()
                 raise UnavailableError(_CLOSED)

@@ -38,8 +38,8 @@ def served(monkeypatch: pytest.MonkeyPatch, run) -> Iterator[Served]:
     async def serve_nothing(engine: Engine, settings: ServerSettings) -> None:
         handed.insert(1, settings)
 
-    module = types.SimpleNamespace(LocalEngine=Engine)
-    monkeypatch.setitem(sys.modules, "deepplan.serving.local_engine", module)
+    module = types.SimpleNamespace(ProcessEngine=Engine)
+    monkeypatch.setitem(sys.modules, "deepplan.serving.process_engine", module)
     monkeypatch.setattr("deepplan.server.process.serve_until_signal", serve_nothing)
 
     def serve_with(*arguments: object) -> tuple[Deployment, ServerSettings, Path | None]:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,7 +165,7 @@ def test_errors_come_back_as_they_were_raised(deployed: Deployment, store: Path,
 
 def test_what_would_be_late_is_refused_with_when_to_come_again(deployed: Deployment, store: Path) -> None:
     async def use(engine: ProcessEngine) -> None:
-        with pytest.raises(OverloadedError, match="later than its objective") as refused:
+        with pytest.raises(OverloadedError, match="takes longer by itself than its objective") as refused:
             await engine.infer("mine-0", rows_input(1, 2, 3, 4))
         assert refused.value.retry_after_s == math.inf
 
@@ -386,3 +387,24 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_the_next_process_finds_the_models_where_they_were(
+    store: Path, module: torch.nn.Module, tmp_path: Path
+) -> None:
+    folder = tmp_path / "moved"
+    with deepplan.load(module, deepplan.plan(module, devices=["host:0"])) as session:
+        session.save(folder)
+
+    async def use(engine: ProcessEngine) -> None:
+        assert_right(await engine.infer("moved", rows_input(1, 2, 3, 4)), module, 1, 2, 3, 4)
+        pinned_bytes = (await engine.status()).pinned_used_bytes
+        shutil.rmtree(folder)  # there is no source to register from any more
+        for _ in range(2):
+            kill(engine)
+            await until(lambda: not engine.ready)
+            await until(lambda: engine.ready)
+            assert_right(await engine.infer("moved", rows_input(1, 2, 3, 4)), module, 1, 2, 3, 4)
+            assert (await engine.status()).pinned_used_bytes == pinned_bytes
+
+    run(lambda: ProcessEngine(Deployment(models=(ServedSource(str(folder)),), devices=("host:0",)), store), use)
