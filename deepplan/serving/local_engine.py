@@ -38,7 +38,7 @@ Report = Callable[[str, float], None]  # what was done, and the share of all wor
 class LocalEngine:
     """An `Engine` (`deepplan.serving.inference`). Made, started and used in one event loop; `close` it in the end.
 
-    Plans and profiles lie in `folder` (None: where `deepplan.engine.store` has them). With `kept`, models are looked for
+    Plans and profiles lie in `folder` (None: where `deepplan.engine.store` says). With `kept`, models are looked for
     in that memory first, and left there for the next engine.
     """
 
