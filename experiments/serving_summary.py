@@ -11,16 +11,19 @@ HELD = 0.99  # goodput of a rate that counts as held
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Of measured rows, where there are any, else of simulated ones."""
-    measured = [row for row in rows if not row["simulated"]]
-    of = measured or list(rows)
-    return {
-        "of": "measured" if measured else "simulated",
-        "most_instances": [_brief(row) for row in _last_of_each(of, "instances")],
-        "held_rate_per_s": _held(of),
-        "half_load_over_resident": _half_load(of),
-        "simulated_beside_measured": _beside(measured),
-    }
+    """Of measured and of simulated rows, by themselves; nothing of what there is not."""
+    summary: dict[str, Any] = {}
+    for kind, simulated in (("measured", False), ("simulated", True)):
+        of = [row for row in rows if row["simulated"] == simulated]
+        if of:
+            summary[kind] = {
+                "most_instances": [_brief(row) for row in _last_of_each(of, "instances")],
+                "held_rate_per_s": _held(of),
+                "half_load_over_resident": _half_load(of),
+            }
+    if "measured" in summary:
+        summary["simulated_beside_measured"] = _beside([row for row in rows if not row["simulated"]])
+    return summary
 
 
 def _last_of_each(rows: Sequence[Row], sweep: str) -> list[Row]:
@@ -55,8 +58,6 @@ def _half_load(rows: Sequence[Row]) -> dict[str, float]:
 
 def _beside(measured: Sequence[Row]) -> dict[str, Any]:
     """How far predictions from measured costs lie from what was measured; of p99 the share, else points."""
-    if not measured:
-        return {}
     held = [row for row in measured if row["goodput"] >= HELD]
 
     def worst(field: str, of: Sequence[Row], relative: bool) -> dict[str, Any]:
