@@ -70,7 +70,9 @@ def _panel(axes: Axes, rows: Sequence[Row], swept: tuple[str, str], field: str, 
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.axhline(rows[0]["objective_ms"], color="#c02f45", linewidth=1, linestyle="--")
+        objective_ms = rows[0]["objective_ms"]
+        axes.axhline(objective_ms, color="#c02f45", linewidth=1, linestyle="--")
+        axes.set_ylim(top=min(axes.get_ylim()[1], 20 * objective_ms))  # beyond, it only says how long was offered
     else:
         axes.set_ylim(-3, 103)
     axes.set_xlabel(x_label, fontsize=9)

@@ -58,7 +58,7 @@ class _Rows:
         self._path, self._options = path, options
         self._kept = read_results(path) if path.exists() else {"rows": [], "provenance": {"setups": []}}
         self._rows: list[dict[str, Any]] = list(self._kept["rows"])
-        self._origin = _provenance(options)
+        self._origin = provenance_of(options)
 
     def serve(self, runs: Sequence[Run]) -> None:
         """In place of what there was of the same sweeps."""
@@ -83,7 +83,7 @@ class _Rows:
         write_results(self._path, provenance, summary=summarise(self._rows), rows=self._rows)
 
 
-def _provenance(options: argparse.Namespace) -> dict[str, Any]:
+def provenance_of(options: argparse.Namespace) -> dict[str, Any]:
     """Where it was served; simulated, the machine is that of the profiles."""
     from deepplan.engine.devices import Devices, resolve_devices  # bring torch and the compiled core
     from provenance import provenance
