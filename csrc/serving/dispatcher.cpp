@@ -7,6 +7,12 @@
 #include "core/error.h"
 
 namespace deepplan {
+namespace {
+
+constexpr double kLearningRate = 0.1;
+constexpr double kMostSlowdown = 10;  // of a job that counts; more is a stall
+
+}  // namespace
 
 Dispatcher::Dispatcher(ServingSetup setup, JobRunner& runner)
     : runner_(runner), epoch_(std::chrono::steady_clock::now()), scheduler_(std::move(setup)) {
@@ -79,7 +85,9 @@ void Dispatcher::start(int gpu, double now) {
                                      .requests = {job->requests.begin(), job->requests.end()},
                                      .cold = job->cold,
                                      .links = {job->links.begin(), job->links.end()},
-                                     .evicted = {job->evicted.begin(), job->evicted.end()}};
+                                     .evicted = {job->evicted.begin(), job->evicted.end()},
+                                     .submitted_ms = now,
+                                     .predicted_ms = job->predicted_ms};
   workers_[gpu]->changed.notify_one();
 }
 
@@ -107,8 +115,16 @@ void Dispatcher::work(int gpu) {
   }
 }
 
+// A moving average: one slow job says little, and what a machine can do changes.
+void Dispatcher::learn(const DispatchedJob& job, double now) {
+  const double ratio = std::min((now - job.submitted_ms) / job.predicted_ms, kMostSlowdown);
+  slowdown_ = std::max(1.0, slowdown_ + kLearningRate * (ratio - slowdown_));
+  scheduler_.set_slowdown(slowdown_);
+}
+
 void Dispatcher::end(const DispatchedJob& job, bool cold, double begun_ms, const std::string& error) {
   const double now = now_ms();
+  if (error.empty() && cold == job.cold) learn(job, now);
   for (std::size_t i = 0; i < job.requests.size(); ++i) {
     const auto waiting = waiting_.find(job.requests[i]);
     ended_.push_back({.request = job.requests[i],
@@ -137,7 +153,8 @@ std::vector<EndedRequest> Dispatcher::wait_ended(std::chrono::milliseconds most)
 
 DispatcherStatus Dispatcher::status() const {
   const std::scoped_lock lock(mutex_);
-  DispatcherStatus status{.counters = scheduler_.counters(), .resident_bytes = {}, .queued = queued_, .gpu_of = {}};
+  DispatcherStatus status{
+      .counters = scheduler_.counters(), .resident_bytes = {}, .queued = queued_, .gpu_of = {}, .slowdown = slowdown_};
   for (int gpu = 0; gpu < scheduler_.gpu_count(); ++gpu) {
     status.resident_bytes.push_back(scheduler_.resident_bytes(gpu));
   }

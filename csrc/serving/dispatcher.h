@@ -25,6 +25,8 @@ struct DispatchedJob {
   bool cold = false;
   std::vector<int> links;    // of a cold start: the GPUs whose links it may use, its own first
   std::vector<int> evicted;  // leave the GPU before it begins
+  double submitted_ms = 0;   // on the dispatcher's clock, and how long it is predicted to take
+  double predicted_ms = 0;
 };
 
 // Carries jobs out.
@@ -57,10 +59,11 @@ struct DispatcherStatus {
   std::vector<std::size_t> resident_bytes;  // by GPU
   std::vector<int> queued;                  // requests, by GPU, those running not among them
   std::vector<int> gpu_of;                  // by instance: where it is resident or will be, -1 nowhere
+  double slowdown = 1;                      // how many times its prediction a job has taken of late
 };
 
 // The scheduler in real time: tells it what happens when it happens, and has a thread for each GPU carry out its jobs.
-// Thread-safe.
+// Jobs that take longer than predicted, as when many GPUs load at a time, make it admit fewer requests. Thread-safe.
 class Dispatcher {
  public:
   // `runner` must outlive it. Errors as Scheduler's.
@@ -97,6 +100,7 @@ class Dispatcher {
   void start(int gpu, double now_ms);
   void evict_wanted(int gpu);
   void work(int gpu);
+  void learn(const DispatchedJob& job, double now_ms);
   void end(const DispatchedJob& job, bool cold, double begun_ms, const std::string& error);
 
   JobRunner& runner_;
@@ -109,6 +113,7 @@ class Dispatcher {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::condition_variable ended_changed_;
   std::vector<EndedRequest> ended_;
+  double slowdown_ = 1;
   bool ending_ = false;
 };
 

@@ -65,8 +65,7 @@ double Scheduler::begin_ms(int gpu, bool cold) const {
 
 // What begins at once leases the links that are free now; what waits can be sure of its own only.
 double Scheduler::planned_cold_ms(int gpu, const ServedModel& model) const {
-  const bool at_once = gpus_[gpu].running == kNothing && queues_.first(gpu) == RequestQueues::kNone;
-  return fastest_cold(model.batches.front(), at_once ? std::max(links_.available(gpu), 1) : 1).ms;
+  return fastest_cold(model.batches.front(), is_idle(gpu) ? std::max(links_.available(gpu), 1) : 1).ms;
 }
 
 Admission Scheduler::submit(std::int64_t request, int instance, double now_ms) {
@@ -80,12 +79,15 @@ Admission Scheduler::submit(std::int64_t request, int instance, double now_ms) {
   const bool cold = !ledger_.stays(instance);
   const double planned_ms = cold ? planned_cold_ms(gpu, model) : model.batches.front().warm_ms;
   const double end_ms = std::max(begin_ms(gpu, cold), now_ms) + planned_ms;
-  const double deadline_ms = now_ms + setup_.options.objective_ms;
+  // In predicted time. What can begin at once is tried: without runs nobody learns that they are faster again.
+  const double objective_ms = setup_.options.objective_ms / (is_idle(gpu) ? 1 : slowdown_);
+  const double deadline_ms = now_ms + objective_ms;
   if (end_ms > deadline_ms) {
     ++counters_.refused;
     const BatchCost& alone = model.batches.front();
     const double least_ms = cold ? fastest_cold(alone, setup_.options.most_links).ms : alone.warm_ms;
-    return {false, gpu, end_ms, least_ms > setup_.options.objective_ms ? kInfinity : end_ms - deadline_ms};
+    return {false, gpu, end_ms,
+            least_ms > setup_.options.objective_ms ? kInfinity : slowdown_ * (end_ms - deadline_ms)};
   }
 
   ++counters_.accepted;

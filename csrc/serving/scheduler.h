@@ -89,6 +89,10 @@ class Scheduler {
   // it is queued or runs.
   bool evict(int instance);
 
+  // Jobs take so many times what they are predicted to, from now on. Requests are admitted accordingly: the objective
+  // counts as so many times shorter. 1 or more.
+  void set_slowdown(double slowdown) { slowdown_ = slowdown; }
+
   int gpu_count() const { return static_cast<int>(gpus_.size()); }
   int instance_count() const { return static_cast<int>(setup_.instance_model.size()); }
   // Where an instance is or will be; ResidencyLedger::kNowhere.
@@ -106,6 +110,7 @@ class Scheduler {
   };
 
   const ServedModel& model_of(int instance) const { return setup_.models[setup_.instance_model[instance]]; }
+  bool is_idle(int gpu) const { return gpus_[gpu].running == kNothing && queues_.first(gpu) == RequestQueues::kNone; }
   double begin_ms(int gpu, bool cold) const;
   double planned_cold_ms(int gpu, const ServedModel& model) const;
   int choose_batch(int gpu, int links, double now_ms) const;
@@ -119,6 +124,7 @@ class Scheduler {
   RequestQueues queues_;
   GpuOrder order_;  // by when a cold start that is queued now can begin
   std::vector<Gpu> gpus_;
+  double slowdown_ = 1;
   ServingCounters counters_;
   // What a Job's and finish()'s spans point at, kept for their memory.
   std::vector<std::int64_t> requests_;

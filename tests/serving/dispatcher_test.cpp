@@ -99,6 +99,21 @@ TEST(Dispatcher, WaitsNoLongerThanItIsTold) {
   EXPECT_TRUE(dispatcher.wait_ended(milliseconds(1)).empty());
 }
 
+TEST(Dispatcher, LearnsThatJobsTakeLongerThanPredicted) {
+  struct SlowRunner : JobRunner {
+    bool run(const DispatchedJob& job) override {
+      std::this_thread::sleep_for(milliseconds(job.cold ? 30 : 3));
+      return job.cold;
+    }
+    void evict(int, int) override {}
+  } runner;
+  Dispatcher dispatcher(setup_of({simple_model(10)}, {0}, {.gpus = 1, .gpu_bytes = 100, .objective_ms = 1000}), runner);
+  EXPECT_EQ(dispatcher.status().slowdown, 1);
+  for (int request = 0; request < 50; ++request) dispatcher.submit(request, 0);
+  wait_for(dispatcher, 50);
+  EXPECT_GT(dispatcher.status().slowdown, 2);
+}
+
 TEST(Dispatcher, AFailureIsItsOwnRequestsAlone) {
   NotingRunner runner;
   runner.fail(0);

@@ -145,6 +145,23 @@ TEST(Scheduler, WhatTakesLongerThanTheObjectiveByItselfNeedNotBeRetried) {
   EXPECT_EQ(scheduler.submit(0, 0, 0).retry_after_ms, std::numeric_limits<double>::infinity());
 }
 
+TEST(Scheduler, SlowJobsLeaveRoomForFewerRequests) {
+  const auto accepted = [](double slowdown) {
+    Scheduler scheduler(setup_of({simple_model(10)}, {0}, {.gpus = 1, .gpu_bytes = 100, .objective_ms = 20}));
+    scheduler.set_slowdown(slowdown);
+    int count = 0;
+    for (int request = 0; request < 30; ++request) {
+      if (!scheduler.submit(request, 0, 0).accepted) continue;
+      scheduler.start(0, 0);
+      ++count;
+    }
+    return count;
+  };
+  EXPECT_EQ(accepted(1), 11);   // cold in 10 ms, then a run each ms
+  EXPECT_EQ(accepted(1.5), 4);  // 20 ms are 13.3 of them
+  EXPECT_EQ(accepted(100), 1);  // an idle GPU is tried
+}
+
 TEST(Scheduler, AColdInstanceGoesToTheGpuThatIsFreeFirst) {
   Scheduler scheduler(setup_of({simple_model(10)}, {0, 0, 0, 0}, {.gpus = 2, .gpu_bytes = 100}));
   EXPECT_EQ(scheduler.submit(0, 0, 0).gpu, 0);
