@@ -37,7 +37,7 @@ def draw_sweeps(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) 
         if any(row["title"] == title for row in rows)
     ]
     handles += [
-        Line2D([], [], color="#444", linestyle=":" if simulated else "-", label=_how(rows, simulated))
+        Line2D([], [], color="#444", linestyle=":" if simulated else "-", label=how_served(rows, simulated))
         for simulated in (False, True)
         if any(row["simulated"] == simulated for row in rows)
     ]
@@ -47,7 +47,8 @@ def draw_sweeps(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) 
     figure.savefig(path)
 
 
-def _how(rows: Sequence[Row], simulated: bool) -> str:
+def how_served(rows: Sequence[Row], simulated: bool) -> str:
+    """What the legend says of measured or of simulated rows."""
     machines = ", ".join(dict.fromkeys(row["machine"] for row in rows if row["simulated"] == simulated))
     return f"simulated from the profiles of {machines}" if simulated else f"measured on {machines}"
 

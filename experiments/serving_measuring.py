@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -17,6 +17,7 @@ from methods import Method
 from serving_runs import WARM_UP_S, Run, at_half_load, links_of, row_of
 from serving_sweep import predict
 
+MAX_CONCURRENT = 10_000  # requests under way: what is overwhelmed is to show in latencies, not in refusals
 _GOODPUT_OF_INTEREST = 0.9  # higher rates are not tried by a method that is below
 
 
@@ -42,7 +43,8 @@ async def _measure_method(
     devices: Sequence[str], method: Method, runs: Sequence[Run], duration_s: float
 ) -> AsyncIterator[dict[str, Any]]:
     """Runs of one model: its instances are registered once, and each run uses as many as it needs."""
-    engine = LocalEngine(_deployment(devices, method, runs))
+    most = max(run.instances for run in runs)
+    engine = LocalEngine(deployment_of(devices, method, {runs[0].model: most}, runs[0]))
     try:
         await engine.start(lambda done, share: print(f"  {method.title}: {done}", file=sys.stderr, flush=True))
         overwhelmed = False
@@ -57,15 +59,18 @@ async def _measure_method(
         await engine.close()
 
 
-def _deployment(devices: Sequence[str], method: Method, runs: Sequence[Run]) -> Deployment:
-    most = max(run.instances for run in runs)
+def deployment_of(devices: Sequence[str], method: Method, mix: Mapping[str, int], setting: Run) -> Deployment:
+    """So many instances of each model, served by `method` with the dtype and memory of `setting`."""
     return Deployment(
-        models=(ServedSource(runs[0].model, instances=most, dtype=runs[0].dtype),),
+        models=tuple(
+            ServedSource(model, instances=instances, dtype=setting.dtype)  # type: ignore[arg-type]
+            for model, instances in mix.items()
+        ),
         devices=tuple(devices),
-        gpu_memory_bytes=runs[0].gpu_memory_bytes,
+        gpu_memory_bytes=setting.gpu_memory_bytes,
         engine=method.engine,  # type: ignore[arg-type]
         pt=links_of(method),
-        coding=runs[0].coding,
+        coding=setting.coding,
     )
 
 
@@ -77,7 +82,7 @@ async def _measured_row(engine: LocalEngine, method: Method, planned: Run, durat
         for target in targets:
             await engine.infer(target.name, target.inputs)
     requests = await send_workload(
-        InProcessTransport(engine), planned.arrivals(duration_s), targets, max_concurrent=10_000
+        InProcessTransport(engine), planned.arrivals(duration_s), targets, max_concurrent=MAX_CONCURRENT
     )
     counts = requests.times_ms >= 1e3 * WARM_UP_S
     total = Summary.of(requests, planned.objective_ms, counts)

@@ -147,13 +147,11 @@ class ServingResult:
         within: npt.NDArray[np.bool_] = self.latency_ms <= objective_ms * (1 + 1e-9)  # False for NaN
         return within
 
-    def per_minute(self, objective_ms: float | None = None) -> MinuteByMinute:
-        """By the minute in which requests came; goodput by another objective than was refused by, if one is given."""
+    def per_minute(self) -> MinuteByMinute:
         minutes = math.ceil(self.duration_ms / MINUTE_MS)
         ends = np.searchsorted(self.times_ms, MINUTE_MS * np.arange(1, minutes))
         parts = [slice(a, b) for a, b in zip([0, *ends], [*ends, len(self)])]
-        accepted = ~self.refused
-        within = self.within(self.objective_ms if objective_ms is None else objective_ms)
+        accepted, within = ~self.refused, self.within(self.objective_ms)
         return MinuteByMinute(
             requests=np.array([part.stop - part.start for part in parts], np.int64),
             p99_ms=np.array([_percentile(self.latency_ms[part][accepted[part]], 99) for part in parts]),
