@@ -56,9 +56,10 @@ async def _soak(options: argparse.Namespace, folder: Path) -> int:
             capacity_per_s = await client.find_capacity()
             print(f"answers {capacity_per_s:.0f} requests/s at most", flush=True)
             memory = [server.memory()]
-            killer = asyncio.ensure_future(server.kill_now_and_then(options.kill_every, memory))
-            counts = await client.soak(options.load * capacity_per_s, options.duration, options.leaving)
-            killer.cancel()
+            counts, _ = await asyncio.gather(
+                client.soak(options.load * capacity_per_s, options.duration, options.leaving),
+                server.kill_now_and_then(options.kill_every, options.duration, memory),
+            )
             await client.settle()
             memory.append(server.memory())
             restarts = await client.restarts()
@@ -66,6 +67,7 @@ async def _soak(options: argparse.Namespace, folder: Path) -> int:
         exit_code = await server.stop()
     summary = {
         **counts,
+        "reasons": dict(client.reasons.most_common(_REASONS)),
         "capacity_per_s": capacity_per_s,
         "offered_per_s": options.load * capacity_per_s,
         "duration_s": options.duration,
@@ -88,6 +90,7 @@ async def _soak(options: argparse.Namespace, folder: Path) -> int:
     return 1 if failed else 0
 
 
+_REASONS = 8  # that are named, of those for which requests were refused or lost
 # What the server's own process may grow by over a soak: statistics of new models, caches of libraries.
 _GROWTH_SHARE, _GROWTH_BYTES = 0.1, 32 << 20
 

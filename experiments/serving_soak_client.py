@@ -17,8 +17,10 @@ from serving_soak_server import COLUMNS, make_model
 
 _INPUTS = 16
 _CAPACITY_S, _AT_A_TIME = 3.0, 32
+_MOST_UNDER_WAY = 500  # more are not sent: a machine that has become slower is loaded, not buried
 _TIMEOUT_S = 120.0  # an engine that was killed registers its models first
 _TOLERANCE = 1e-3  # devices multiply in another order than this process
+_OUTCOMES = ("right", "wrong", "refused", "lost", "left", "not_sent")
 _BODY_SPLIT = "Inference-Header-Content-Length"
 
 
@@ -36,8 +38,9 @@ class SoakClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)
         )
-        self._counts: Counter[str] = Counter({name: 0 for name in ("right", "wrong", "refused", "lost", "left")})
+        self._counts: Counter[str] = Counter()
         self._under_way: set[asyncio.Task[None]] = set()
+        self.reasons: Counter[str] = Counter()  # for which requests were refused or lost
 
     async def __aenter__(self) -> SoakClient:
         return self
@@ -60,21 +63,25 @@ class SoakClient:
 
         await asyncio.gather(*(ask_again() for _ in range(_AT_A_TIME)))
         self._counts.clear()
+        self.reasons.clear()
         return answered / _CAPACITY_S
 
     async def soak(self, rate_per_s: float, duration_s: float, leaving: float) -> dict[str, int]:
-        """Poisson arrivals, whatever becomes of them; returns how many ended how."""
+        """Poisson arrivals, whatever becomes of those before; returns how many ended how."""
         begin = due = time.perf_counter()
         while due - begin < duration_s:
             due += self._random.expovariate(rate_per_s)
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if len(self._under_way) >= _MOST_UNDER_WAY:
+                self._counts["not_sent"] += 1
+                continue
             task = asyncio.ensure_future(self._ask())
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
             if self._random.random() < leaving:
                 asyncio.get_running_loop().call_later(self._random.uniform(0, 0.02), task.cancel)
         await self.settle()
-        return {name: self._counts[name] for name in ("right", "wrong", "refused", "lost", "left")}
+        return {name: self._counts[name] for name in _OUTCOMES}
 
     async def settle(self) -> None:
         """Waits for every answer, and until the server is ready."""
@@ -102,16 +109,16 @@ class SoakClient:
                 content = await answer.read()
         except asyncio.CancelledError:
             self._counts["left"] += 1
-        except (aiohttp.ClientError, asyncio.TimeoutError):
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
             self._counts["lost"] += 1
+            self.reasons[f"{type(error).__name__}: {error}"] += 1
         else:
             self._counts[self._verdict(answer, content, which)] += 1
 
     def _verdict(self, answer: aiohttp.ClientResponse, content: bytes, which: int) -> str:
-        if answer.status in (429, 503):
-            return "refused"
         if answer.status != 200:
-            return "lost"
+            self.reasons[f"{answer.status}: {content[:200].decode(errors='replace')}"] += 1
+            return "refused" if answer.status in (429, 503) else "lost"
         output = np.frombuffer(content[int(answer.headers[_BODY_SPLIT]) :], np.float32).reshape(1, COLUMNS)
         return "right" if np.allclose(output, self._expected[which], rtol=_TOLERANCE, atol=_TOLERANCE) else "wrong"
 

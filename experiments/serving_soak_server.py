@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -44,7 +45,7 @@ class SoakServer:
         self._command = [
             *(sys.executable, "-m", "deepplan.cli", "serve", f"--model={source}={instances}", "--no-grpc"),
             *(f"--gpus={','.join(devices)}", f"--gpu-memory={fitting * model_bytes + working}B", "--http-port=0"),
-            *("--max-concurrent=100000", "--slo=60s", f"--folder={folder / 'plans'}"),
+            *("--slo=60s", f"--folder={folder / 'plans'}"),
         ]
         self._process: asyncio.subprocess.Process | None = None
         self._log: asyncio.Task[None] | None = None
@@ -76,10 +77,15 @@ class SoakServer:
             await self._log
         return code
 
-    async def kill_now_and_then(self, every_s: float, memory: list[dict[str, int]]) -> None:
-        """Kills the engine about every so many seconds, and reads how much memory everything takes in between."""
+    async def kill_now_and_then(self, every_s: float, duration_s: float, memory: list[dict[str, int]]) -> None:
+        """Kills the engine about every so many seconds until so many are over, and reads in between how much memory
+        everything takes. Returns while there is an engine."""
+        end = time.perf_counter() + duration_s
         while True:
-            await asyncio.sleep(every_s * self._random.uniform(0.5, 1.5))
+            pause_s = every_s * self._random.uniform(0.5, 1.5)
+            if time.perf_counter() + pause_s > end:
+                return
+            await asyncio.sleep(pause_s)
             engine = self._engine()
             if engine is None:
                 continue
