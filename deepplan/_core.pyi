@@ -181,14 +181,22 @@ class Session:
     def host_bytes(self) -> int: ...
 
 class BatchCost:
-    def __init__(self, size: int, warm_ms: float, cold_ms: Sequence[float]) -> None: ...
+    def __init__(
+        self, size: int, warm_ms: float, cold_ms: Sequence[float], crowded_ms: Sequence[Sequence[float]] = ...
+    ) -> None: ...
 
 class ServedModel:
     def __init__(self, device_bytes: int, batches: Sequence[BatchCost]) -> None: ...
 
 class SchedulerOptions:
     def __init__(
-        self, gpus: int, gpu_bytes: int, objective_ms: float, most_links: int = 1, pinned: Sequence[bool] = ()
+        self,
+        gpus: int,
+        gpu_bytes: int,
+        objective_ms: float,
+        most_links: int = 1,
+        pinned: Sequence[bool] = (),
+        gpus_per_host: int = ...,
     ) -> None: ...
 
 class ServingCounters:

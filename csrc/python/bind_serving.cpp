@@ -38,12 +38,14 @@ auto column(std::vector<T> SimulatedRequests::* member) {
 
 void bind_serving(py::module_& module) {
   py::class_<BatchCost>(module, "BatchCost")
-      .def(py::init<int, double, std::vector<double>>(), py::arg("size"), py::arg("warm_ms"), py::arg("cold_ms"));
+      .def(py::init<int, double, std::vector<double>, std::vector<std::vector<double>>>(), py::arg("size"),
+           py::arg("warm_ms"), py::arg("cold_ms"), py::arg("crowded_ms") = std::vector<std::vector<double>>{});
   py::class_<ServedModel>(module, "ServedModel")
       .def(py::init<std::size_t, std::vector<BatchCost>>(), py::arg("device_bytes"), py::arg("batches"));
   py::class_<SchedulerOptions>(module, "SchedulerOptions")
-      .def(py::init<int, std::size_t, double, int, std::vector<bool>>(), py::arg("gpus"), py::arg("gpu_bytes"),
-           py::arg("objective_ms"), py::arg("most_links") = 1, py::arg("pinned") = std::vector<bool>{});
+      .def(py::init<int, std::size_t, double, int, std::vector<bool>, int>(), py::arg("gpus"), py::arg("gpu_bytes"),
+           py::arg("objective_ms"), py::arg("most_links") = 1, py::arg("pinned") = std::vector<bool>{},
+           py::arg("gpus_per_host") = SchedulerOptions{}.gpus_per_host);
   py::class_<ServingCounters>(module, "ServingCounters")
       .def_readonly("accepted", &ServingCounters::accepted)
       .def_readonly("refused", &ServingCounters::refused)

@@ -21,6 +21,7 @@ void LinkLeases::lease(int gpu, int count, double until_ms, std::vector<int>& le
     links_[link].holder = gpu;
     links_[link].until_ms = until_ms;
     leased.push_back(link);
+    ++used_[gpu / gpus_per_host_];
     --count;
   };
   --links_[gpu].expected;
@@ -35,6 +36,7 @@ void LinkLeases::give_back(int gpu, std::vector<int>& returned) {
   for (int link = partition_begin(gpu); link < partition_end(gpu); ++link) {
     if (links_[link].holder != gpu) continue;
     links_[link].holder = kFree;
+    --used_[gpu / gpus_per_host_];
     if (link != gpu) returned.push_back(link);
   }
 }

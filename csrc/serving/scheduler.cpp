@@ -19,6 +19,11 @@ ServingSetup checked(ServingSetup setup) {
   if (options.most_links < 1) {
     throw InvalidArgument("most_links is " + std::to_string(options.most_links) + ": give at least 1, a GPU's own");
   }
+  if (options.gpus_per_host < options.gpus &&
+      (options.gpus_per_host < 1 || options.gpus_per_host % options.most_links)) {
+    throw InvalidArgument("gpus_per_host is " + std::to_string(options.gpus_per_host) +
+                          ": give a multiple of most_links, " + std::to_string(options.most_links));
+  }
   if (!(options.objective_ms > 0)) {
     throw InvalidArgument("objective_ms is " + std::to_string(options.objective_ms) +
                           ": give a positive time, or infinity to refuse nothing");
@@ -48,7 +53,7 @@ std::vector<std::size_t> instance_bytes(const ServingSetup& setup) {
 Scheduler::Scheduler(ServingSetup setup)
     : setup_(checked(std::move(setup))),
       ledger_(setup_.options.gpus, setup_.options.gpu_bytes, instance_bytes(setup_), setup_.options.pinned),
-      links_(setup_.options.gpus, setup_.options.most_links),
+      links_(setup_.options.gpus, setup_.options.most_links, setup_.options.gpus_per_host),
       queues_(setup_.options.gpus, static_cast<int>(setup_.instance_model.size())),
       order_(setup_.options.gpus),
       gpus_(setup_.options.gpus) {}
@@ -63,9 +68,12 @@ double Scheduler::begin_ms(int gpu, bool cold) const {
   return cold ? std::max(begin_ms, own_link_ms) : begin_ms;
 }
 
-// What begins at once leases the links that are free now; what waits can be sure of its own only.
+// What begins at once leases the links that are free now, and knows who else loads; what waits can be sure of its own
+// link only, and of nothing else.
 double Scheduler::planned_cold_ms(int gpu, const ServedModel& model) const {
-  return fastest_cold(model.batches.front(), is_idle(gpu) ? std::max(links_.available(gpu), 1) : 1).ms;
+  const int links = is_idle(gpu) ? links_.available(gpu) : 0;
+  const BatchCost& alone = model.batches.front();
+  return links > 0 ? fastest_cold(alone, links, links_.used_beside(gpu)).ms : fastest_cold(alone, 1, kAllOthers).ms;
 }
 
 Admission Scheduler::submit(std::int64_t request, int instance, double now_ms) {
@@ -85,7 +93,7 @@ Admission Scheduler::submit(std::int64_t request, int instance, double now_ms) {
   if (end_ms > deadline_ms) {
     ++counters_.refused;
     const BatchCost& alone = model.batches.front();
-    const double least_ms = cold ? fastest_cold(alone, setup_.options.most_links).ms : alone.warm_ms;
+    const double least_ms = cold ? fastest_cold(alone, setup_.options.most_links, 0).ms : alone.warm_ms;
     return {false, gpu, end_ms,
             least_ms > setup_.options.objective_ms ? kInfinity : slowdown_ * (end_ms - deadline_ms)};
   }
@@ -110,9 +118,10 @@ int Scheduler::choose_batch(int gpu, int links, double now_ms) const {
   const RequestQueues::Position oldest = queues_.first(gpu);
   const QueuedRequest& head = queues_.at(oldest);
   const ServedModel& model = model_of(head.instance);
+  const int others = head.cold ? links_.used_beside(gpu) : 0;
   const auto run_ms = [&](int requests) {
     const BatchCost& batch = model.padded(requests);
-    return head.cold ? fastest_cold(batch, links).ms : batch.warm_ms;
+    return head.cold ? fastest_cold(batch, links, others).ms : batch.warm_ms;
   };
   const bool someone_can_be_late = setup_.options.objective_ms < kInfinity;
   const double alone_ms = run_ms(1);
@@ -174,7 +183,7 @@ std::optional<Job> Scheduler::start(int gpu, double now_ms) {
   evicted_.clear();
   double run_ms = batch.warm_ms;
   if (head.cold) {
-    const ColdCost cost = fastest_cold(batch, links);
+    const ColdCost cost = fastest_cold(batch, links, links_.used_beside(gpu));
     run_ms = cost.ms;
     links_.lease(gpu, cost.links, now_ms + run_ms, leased_);
     ledger_.carry_out_load(head.instance, head.evictions, evicted_);

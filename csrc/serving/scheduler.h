@@ -21,6 +21,8 @@ struct SchedulerOptions {
   double objective_ms = std::numeric_limits<double>::infinity();  // infinity: nothing is refused
   int most_links = 1;             // links a cold start may use: those of its partition of so many consecutive GPUs
   std::vector<bool> pinned = {};  // by instance; empty: none is
+  // Those of one host share its memory, which what BatchCost::crowded_ms says is about. As it is: all of them.
+  int gpus_per_host = std::numeric_limits<int>::max();
 };
 
 // What is to be served, by which GPUs.

@@ -13,12 +13,30 @@ void check_ms(double value, const std::string& what) {
   throw InvalidArgument(what + " takes " + std::to_string(value) + " ms: give a positive, finite time");
 }
 
+// What waits is planned to start when most links are in use: nothing may be slower than that.
+void check_crowded(const BatchCost& batch, const std::string& what) {
+  const std::vector<double>* fewer = &batch.cold_ms;
+  for (const std::vector<double>& by_links : batch.crowded_ms) {
+    if (by_links.empty() || by_links.size() > fewer->size()) {
+      throw InvalidArgument(what + " has " + std::to_string(by_links.size()) +
+                            " crowded cold starts: give at least one, and none over more links than the row before");
+    }
+    for (std::size_t i = 0; i < by_links.size(); ++i) {
+      check_ms(by_links[i], what + ", cold and crowded,");
+      if (by_links[i] < (*fewer)[i]) throw InvalidArgument(what + " starts faster where more links are in use");
+    }
+    fewer = &by_links;
+  }
+}
+
 }  // namespace
 
-ColdCost fastest_cold(const BatchCost& batch, int links) {
-  const auto end = batch.cold_ms.begin() + std::min<std::ptrdiff_t>(links, std::ssize(batch.cold_ms));
-  const auto fastest = std::min_element(batch.cold_ms.begin(), end);
-  return {*fastest, static_cast<int>(fastest - batch.cold_ms.begin()) + 1};
+ColdCost fastest_cold(const BatchCost& batch, int links, int others) {
+  const std::ptrdiff_t row = std::min<std::ptrdiff_t>(others, std::ssize(batch.crowded_ms));
+  const std::vector<double>& by_links = row == 0 ? batch.cold_ms : batch.crowded_ms[row - 1];
+  const auto end = by_links.begin() + std::min<std::ptrdiff_t>(links, std::ssize(by_links));
+  const auto fastest = std::min_element(by_links.begin(), end);
+  return {*fastest, static_cast<int>(fastest - by_links.begin()) + 1};
 }
 
 const BatchCost& ServedModel::padded(int requests) const {
@@ -40,6 +58,7 @@ void check_served_model(const ServedModel& model, std::size_t index) {
     if (batch.cold_ms.empty()) throw InvalidArgument(what + " has no cold start: give its time over 1 link at least");
     check_ms(batch.warm_ms, what + ", warm,");
     for (double cold_ms : batch.cold_ms) check_ms(cold_ms, what + ", cold,");
+    check_crowded(batch, what);
     previous = batch.size;
   }
 }

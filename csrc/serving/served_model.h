@@ -1,16 +1,20 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
 namespace deepplan {
 
 // What one run of a planned batch size takes. cold_ms[l - 1] is a cold start over l links, the GPU's own among them.
+// crowded_ms[n - 1] is the same while other GPUs load over n links: all read the same host memory, which may not keep
+// up with all links. More links than there are rows cost what the last row says; without rows, what cold_ms does.
 struct BatchCost {
   int size = 1;
   double warm_ms = 0;
   std::vector<double> cold_ms;
+  std::vector<std::vector<double>> crowded_ms = {};
 };
 
 // A cold start over as many links as make it fastest.
@@ -19,8 +23,10 @@ struct ColdCost {
   int links = 1;
 };
 
-// The fastest over 1 to `links` links, the fewest of them where more gain nothing.
-ColdCost fastest_cold(const BatchCost& batch, int links);
+inline constexpr int kAllOthers = std::numeric_limits<int>::max();
+
+// The fastest over 1 to `links` links, the fewest of them where more gain nothing, while others load over `others`.
+ColdCost fastest_cold(const BatchCost& batch, int links, int others);
 
 // What the scheduler knows of a model: the memory it takes when resident, and what its runs take. Instances that are
 // alike share one.

@@ -21,8 +21,8 @@ from deepplan.planning.plan import Plan
 from deepplan.serving.deployment import Deployment, ServedSource
 from deepplan.serving.inference import TensorSpec
 from deepplan.serving.planned_source import plan_of, sources_of
-from deepplan.serving.run_costs import cold_ms, outputs_of, warm_ms
-from deepplan.serving.simulation import ServedModel
+from deepplan.serving.run_costs import cold_ms, crowded_ms, outputs_of, warm_ms
+from deepplan.serving.simulation import CrowdedMs, ServedModel
 from deepplan.serving.tensors import input_specs, output_specs
 
 _SEGMENT_BYTES = 2 << 20  # what a pool takes of its device at a time
@@ -92,7 +92,7 @@ def host_model(served: ServedSource, deployment: Deployment, devices: Sequence[D
     with precision.precision(plan.dtype or None):
         for by_gpu in sessions[0][1:]:
             warm_up(inputs, by_gpu)
-        costs, outputs = _measure(served, inputs, sessions[0][0], deployment.pt)
+        costs, outputs = _measure(served, inputs, sessions[0], deployment.pt)
     return hosted_model(served, graphs, plan, costs, outputs, sessions)
 
 
@@ -144,18 +144,20 @@ def warm_up(inputs: Inputs, sessions: Sequence[tuple[int, _core.Session]]) -> li
 
 
 def _measure(
-    served: ServedSource, inputs: Inputs, sessions: Sequence[tuple[int, _core.Session]], links: int
+    served: ServedSource, inputs: Inputs, by_gpu: Sequence[Sequence[tuple[int, _core.Session]]], links: int
 ) -> tuple[ServedModel, list[object]]:
-    """What one instance's runs take on one GPU, and the outputs of a call of batch size 1."""
+    """What one instance's runs take on the first GPU, and the outputs of a call of batch size 1."""
     outputs: dict[int, list[object]] = {}
     warm: list[float] = []
     cold: list[tuple[float, ...]] = []
-    for size, session in sessions:
+    crowded: list[CrowdedMs] = []
+    for index, (size, session) in enumerate(by_gpu[0]):
         cold.append(tuple(cold_ms(session, inputs[size], count) for count in range(1, links + 1)))
+        crowded.append(crowded_ms([sessions[index][1] for sessions in by_gpu], inputs[size], cold[-1]))
         warm.append(warm_ms(session, inputs[size]))
         outputs[size] = outputs_of(session, inputs[size])
         _check_batch(served, size, outputs[1], outputs[size])
-    first = sessions[0][1]
+    first = by_gpu[0][0][1]
     first.evict()
     costs = ServedModel(
         name=served.served_name,
@@ -164,6 +166,7 @@ def _measure(
         warm_ms=tuple(warm),
         cold_ms=tuple(cold),
         batch_sizes=served.batch_sizes,
+        crowded_ms=tuple(crowded),
     )
     return costs, outputs[1]
 

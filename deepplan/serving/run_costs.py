@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -23,6 +26,42 @@ def cold_ms(session: _core.Session, inputs: Sequence[torch.Tensor], links: int) 
     """The same with nothing of the model on the target, over the first `links` links."""
     session.use_links(range(links))
     return _median_ms(session.evict, session, inputs)
+
+
+def crowded_ms(
+    by_gpu: Sequence[_core.Session], inputs: Sequence[torch.Tensor], alone_ms: Sequence[float]
+) -> tuple[tuple[float, ...], ...]:
+    """Cold starts on the first GPU while 1, 2, ... others load, each over its own link: `CrowdedMs` of
+    `deepplan.serving.simulation`, beside which `alone_ms` are those over 1, 2, ... links with nobody else."""
+    rows = [tuple(alone_ms)]
+    for others in range(1, len(by_gpu)):
+        links = range(1, min(len(alone_ms), len(by_gpu) - others) + 1)
+        with _loading(by_gpu[-others:], inputs):
+            found = [cold_ms(by_gpu[0], inputs, count) for count in links]
+        rows.append(tuple(map(max, found, rows[-1])))  # faster than with fewer others is noise
+    return tuple(rows[1:])
+
+
+@contextmanager
+def _loading(sessions: Sequence[_core.Session], inputs: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Meanwhile each session starts cold again and again."""
+    ended = threading.Event()
+
+    def load(session: _core.Session) -> None:
+        session.use_links([0])
+        while not ended.is_set():
+            session.evict()
+            outputs_of(session, inputs)
+        session.evict()
+
+    with ThreadPoolExecutor(len(sessions)) as executor:
+        loads = [executor.submit(load, session) for session in sessions]
+        try:
+            yield
+        finally:
+            ended.set()
+    for done in loads:
+        done.result()  # raises what went wrong there
 
 
 def outputs_of(session: _core.Session, inputs: Sequence[torch.Tensor]) -> list[object]:

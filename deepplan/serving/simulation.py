@@ -17,21 +17,25 @@ import numpy.typing as npt
 from deepplan.errors import InvalidInputError
 from deepplan.planning.plan import Plan
 from deepplan.planning.profile import Profile
-from deepplan.planning.records import Count, PositiveBytes, Range, Record, coerce, refusal
+from deepplan.planning.records import Count, Milliseconds, PositiveBytes, Range, Record, coerce, refusal
 from deepplan.serving.arrivals import MINUTE_MS, Arrivals
 
 if TYPE_CHECKING:
     from deepplan import _core
 
 RunMs = Annotated[float, Range(1e-6, 1e12)]
+# By links that others use, from 1, and by its own. Others slow it down, so it never falls; more others than there are
+# rows cost what the last row says, and without rows nothing.
+CrowdedMs = tuple[tuple[RunMs, ...], ...]
 
 
 @dataclass(frozen=True)
 class ServedModel(Record):
     """A model of which `instances` are served, and what its runs take.
 
-    `warm_ms[b]` and `cold_ms[b][l - 1]` are for `batch_sizes[b]` (ascending, from 1) and l links. `device_bytes` is
-    what it takes of a GPU's memory when resident.
+    `warm_ms[b]` and `cold_ms[b][l - 1]` are for `batch_sizes[b]` (ascending, from 1) and l links. The latter become
+    `crowded_ms[b][n - 1]` while other GPUs of the host load over n links (`CrowdedMs`). `device_bytes` is what it takes
+    of a GPU's memory when resident.
     """
 
     name: str
@@ -40,6 +44,7 @@ class ServedModel(Record):
     warm_ms: tuple[RunMs, ...]
     cold_ms: tuple[tuple[RunMs, ...], ...]
     batch_sizes: tuple[Count, ...] = (1,)
+    crowded_ms: tuple[CrowdedMs, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,12 +59,17 @@ class ServedModel(Record):
         for size, by_links in zip(sizes, self.cold_ms):
             if not by_links:
                 raise InvalidInputError(f"{self.name}: cold_ms of batch size {size} is empty; give it for 1 link")
+        if self.crowded_ms and len(self.crowded_ms) != len(sizes):
+            raise InvalidInputError(
+                f"{self.name}: {len(self.crowded_ms)} crowded_ms for batch_sizes {list(sizes)}; give one for each size"
+            )
 
     def native(self) -> _core.ServedModel:
         """What the scheduler takes."""
         from deepplan import _core
 
-        costs = zip(self.batch_sizes, self.warm_ms, self.cold_ms)
+        crowded_ms = self.crowded_ms or ((),) * len(self.batch_sizes)
+        costs = zip(self.batch_sizes, self.warm_ms, self.cold_ms, crowded_ms)
         return _core.ServedModel(self.device_bytes, [_core.BatchCost(*cost) for cost in costs])
 
     @classmethod
@@ -171,18 +181,24 @@ def simulate_serving(
     gpu_memory_bytes: int,
     objective_ms: float = math.inf,
     most_links: int = 1,
+    gpus_per_host: int | None = None,
+    overhead_ms: float = 0.0,
 ) -> ServingResult:
     """Serves `arrivals` on `gpus` alike, each with `gpu_memory_bytes` for models that are resident.
 
     Instances are numbered model by model: those of `models[0]` come first. A request that is predicted to be answered
     later than `objective_ms` after it came is refused; infinity refuses none. Cold starts use up to `most_links` links,
-    those of their GPU's partition of so many consecutive GPUs, as far as nobody else uses them.
+    those of their GPU's partition of so many consecutive GPUs, as far as nobody else uses them. `gpus_per_host` GPUs
+    share a host's memory (None: all do), which is what `crowded_ms` of the models is about. An answer takes
+    `overhead_ms` besides its run, on its way through the server, while its GPU goes on.
     Raises InvalidInputError for numbers out of range, models that do not fit on a GPU and arrivals of other instances.
     """
     from deepplan import _core  # it brings torch
 
     gpus, most_links = coerce(Count, gpus, "gpus"), coerce(Count, most_links, "most_links")
     gpu_memory_bytes = coerce(PositiveBytes, gpu_memory_bytes, "gpu_memory_bytes")
+    gpus_per_host = coerce(Count, gpus if gpus_per_host is None else gpus_per_host, "gpus_per_host")
+    overhead_ms = coerce(Milliseconds, overhead_ms, "overhead_ms")
     if objective_ms != math.inf:
         objective_ms = coerce(RunMs, objective_ms, "objective_ms")
     for model in models:
@@ -203,14 +219,14 @@ def simulate_serving(
     served = _core.simulate_serving(
         [model.native() for model in models],
         np.repeat(np.arange(len(models)), [model.instances for model in models]).tolist(),
-        _core.SchedulerOptions(gpus, gpu_memory_bytes, objective_ms, most_links),
+        _core.SchedulerOptions(gpus, gpu_memory_bytes, objective_ms, most_links, gpus_per_host=gpus_per_host),
         arrivals.times_ms,
         arrivals.instances,
     )
     return ServingResult(
         times_ms=arrivals.times_ms,
         instances=arrivals.instances,
-        latency_ms=served.latency_ms,
+        latency_ms=served.latency_ms + overhead_ms,
         cold=served.cold.astype(bool),
         refused=served.refused.astype(bool),
         gpu=served.gpu,

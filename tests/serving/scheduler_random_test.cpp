@@ -22,7 +22,8 @@ struct Load {
   double objective_ms = 60;
   double mean_gap_ms = 1;
   bool pinned = false;
-  bool cancels = false;  // and evictions asked for
+  bool cancels = false;   // and evictions asked for
+  int gpus_per_host = 0;  // that slow one another's cold starts down; 0: none does
 };
 
 class Referee {
@@ -51,6 +52,7 @@ class Referee {
 
   std::uint64_t batched() const { return batched_; }
   std::uint64_t shared_links() const { return shared_links_; }
+  std::uint64_t crowded() const { return crowded_; }
   std::uint64_t cancelled() const { return cancelled_; }
   std::uint64_t asked_evictions() const { return asked_evictions_; }
 
@@ -80,11 +82,19 @@ class Referee {
               {size, warm_ms * size * saved, {cold_ms * size * saved, cold_ms * size * saved * 0.6}});
         }
       }
+      for (BatchCost& batch : model.batches) {
+        for (int others = 1; others < load_.gpus_per_host; ++others) {
+          std::vector<double> crowded_ms = batch.cold_ms;
+          for (double& ms : crowded_ms) ms *= 1 + 0.1 * others * others;
+          batch.crowded_ms.push_back(crowded_ms);
+        }
+      }
       models.push_back(model);
     }
     std::vector<int> instance_model(kInstances);
     for (int& model : instance_model) model = draw(0, 4);
     SchedulerOptions options{load_.gpus, 110, load_.objective_ms, load_.most_links};
+    if (load_.gpus_per_host > 0) options.gpus_per_host = load_.gpus_per_host;
     if (load_.pinned) {
       options.pinned.assign(kInstances, false);
       options.pinned[3] = options.pinned[4] = true;
@@ -144,6 +154,7 @@ class Referee {
     EXPECT_TRUE(busy_.insert(gpu).second) << "one job at a time";
     check_residency(gpu, *job);
     check_links(gpu, *job);
+    check_cost(gpu, *job);
     check_requests(gpu, *job);
     EXPECT_LE(std::ssize(job->requests), job->batch_size);
     batched_ += job->requests.size() > 1;
@@ -192,6 +203,24 @@ class Referee {
     shared_links_ += job.links.size() > 1;
   }
 
+  // By who else loads on the host when the job begins.
+  void check_cost(int gpu, const Job& job) {
+    const ServedModel& model = setup_.models[setup_.instance_model[job.instance]];
+    const BatchCost& batch = model.padded(job.batch_size);
+    if (!job.cold) {
+      EXPECT_EQ(job.predicted_ms, batch.warm_ms);
+      return;
+    }
+    const int host = setup_.options.gpus_per_host;
+    const auto others = std::count_if(link_holder_.begin(), link_holder_.end(), [&](const auto& entry) {
+      return entry.second != gpu && entry.first / host == gpu / host;
+    });
+    const bool slower = others > 0 && load_.gpus_per_host > 0;
+    const double cold_ms = (slower ? batch.crowded_ms.at(others - 1) : batch.cold_ms).at(job.links.size() - 1);
+    EXPECT_EQ(job.predicted_ms, cold_ms);
+    crowded_ += slower;
+  }
+
   void check_requests(int gpu, const Job& job) {
     const double end_ms = now_ms_ + job.predicted_ms;
     const auto oldest =
@@ -225,7 +254,7 @@ class Referee {
   std::set<int> busy_;
   std::priority_queue<std::pair<double, int>, std::vector<std::pair<double, int>>, std::greater<>> ends_;
   std::uint64_t ended_ = 0, cold_starts_ = 0, evictions_ = 0, batched_ = 0, shared_links_ = 0;
-  std::uint64_t cancelled_ = 0, asked_evictions_ = 0;
+  std::uint64_t cancelled_ = 0, asked_evictions_ = 0, crowded_ = 0;
 };
 
 TEST(RandomLoads, HoldWithOneLinkAndNoBatches) {
@@ -261,6 +290,19 @@ TEST(RandomLoads, HoldWhileRequestsAreCancelledAndInstancesEvicted) {
   }
   EXPECT_GT(cancelled, 0u);
   EXPECT_GT(evicted, 0u);
+}
+
+TEST(RandomLoads, HoldWhereHostsMemoryIsShared) {
+  for (int most_links : {1, 2}) {
+    std::uint64_t crowded = 0;
+    for (std::uint32_t seed = 0; seed < 10; ++seed) {
+      const Load load{.gpus = 8, .most_links = most_links, .batches = true, .mean_gap_ms = 1, .gpus_per_host = 4};
+      Referee referee(load, seed);
+      referee.run(1500);
+      crowded += referee.crowded();
+    }
+    EXPECT_GT(crowded, 0u) << most_links;
+  }
 }
 
 TEST(RandomLoads, HoldWithParallelTransmission) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "core/error.h"
 #include "serving/small_setups.h"
 
@@ -49,6 +51,24 @@ std::vector<int> run_alone(Scheduler& scheduler, int instance, double now_ms) {
   const std::vector<int> evicted = numbers(job->evicted);
   scheduler.finish(gpu, now_ms + job->predicted_ms);
   return evicted;
+}
+
+TEST(Scheduler, ColdStartsTakeLongerWhileOthersOfTheHostLoad) {
+  const ServedModel model{10, {{1, 1.0, {10.0}, {{11.0}, {14.0}}}}};
+  const SchedulerOptions options{.gpus = 8, .gpu_bytes = 10, .gpus_per_host = 4};
+  Scheduler scheduler(setup_of({model}, std::vector<int>(9, 0), options));
+  // GPUs 0 to 3 are of one host, 4 to 7 of another; three and more others cost what two do.
+  const std::vector<double> expected_ms{10, 11, 14, 14, 10, 11, 14, 14};
+  for (int gpu = 0; gpu < 8; ++gpu) {
+    const Admission admission = scheduler.submit(gpu, gpu, 0);
+    EXPECT_EQ(admission.gpu, gpu);
+    EXPECT_EQ(admission.predicted_end_ms, expected_ms[gpu]);
+    EXPECT_EQ(scheduler.start(gpu, 0)->predicted_ms, expected_ms[gpu]);
+  }
+  EXPECT_EQ(scheduler.submit(8, 8, 1).predicted_end_ms, 24) << "who waits may be one of many";
+  for (int gpu : {4, 5, 1, 2}) scheduler.finish(gpu, 8);
+  scheduler.finish(0, 9);
+  EXPECT_EQ(scheduler.start(0, 9)->predicted_ms, 11) << "one other is left";
 }
 
 TEST(Scheduler, EvictsTheLeastRecentlyUsedAndOnlyAsManyAsItMust) {
@@ -208,6 +228,11 @@ TEST(Scheduler, RefusesSetupsThatCannotBeServed) {
   refused(setup_of({{10, {{1, 1.0, {1.0}}, {1, 1.0, {1.0}}}}}, {0}, {.gpus = 1, .gpu_bytes = 100}));
   refused(setup_of({{10, {{1, 1.0, {}}}}}, {0}, {.gpus = 1, .gpu_bytes = 100}));
   refused(setup_of({{10, {{1, -1.0, {1.0}}}}}, {0}, {.gpus = 1, .gpu_bytes = 100}));
+  for (const std::vector<double>& crowded_ms : {std::vector<double>{}, {0.5}, {1.0, 1.0}, {NAN}}) {
+    refused(setup_of({{10, {{1, 1.0, {1.0}, {crowded_ms}}}}}, {0}, {.gpus = 1, .gpu_bytes = 100}));
+  }
+  refused(setup_of({simple_model(60)}, {0}, {.gpus = 4, .gpu_bytes = 100, .gpus_per_host = 0}));
+  refused(setup_of({simple_model(60)}, {0}, {.gpus = 8, .gpu_bytes = 100, .most_links = 2, .gpus_per_host = 3}));
 }
 
 TEST(Scheduler, RefusesCallsThatCannotBeMeant) {

@@ -63,6 +63,24 @@ def test_cold_starts_use_the_links_they_may():
         assert result.latency_ms[0] == expected_ms
 
 
+def test_cold_starts_take_longer_while_others_of_the_host_load():
+    model = replace(MODEL, instances=4, crowded_ms=(((22.0, 15.0), (26.0,)),))
+    arrivals = workload([0.0, 1.0, 2.0, 3.0], [0, 1, 2, 3])
+    shared = simulate_serving([model], arrivals, gpus=4, gpu_memory_bytes=GB)
+    assert shared.latency_ms.tolist() == [20, 22, 26, 26]
+    apart = simulate_serving([model], arrivals, gpus=4, gpu_memory_bytes=GB, gpus_per_host=2)
+    assert apart.latency_ms.tolist() == [20, 22, 20, 22]
+    arrivals = workload([0.0, 1.0], [0, 1], 4)
+    pairs = simulate_serving([model], arrivals, gpus=4, gpu_memory_bytes=GB, most_links=2)
+    assert pairs.latency_ms.tolist() == [12, 26], "the second finds two links in use"
+
+
+def test_the_way_of_an_answer_holds_nobody_up():
+    arrivals = workload([0.0, 1.0], [0, 0])
+    result = simulate_serving([MODEL], arrivals, gpus=1, gpu_memory_bytes=GB, overhead_ms=0.5)
+    assert result.latency_ms.tolist() == [20.5, 23.5]
+
+
 def test_results_are_the_same_again():
     arrivals = poisson(20_000, 2.0, 50)
     arguments = dict(gpus=4, gpu_memory_bytes=8 * GB, objective_ms=60.0, most_links=2)
@@ -121,6 +139,7 @@ def test_a_model_is_made_of_its_profile_and_plans():
         ({"warm_ms": (0.0,)}, r"warm_ms\[0\] is 0"),
         ({"warm_ms": (math.nan,)}, r"warm_ms\[0\] is nan"),
         ({"cold_ms": ((),)}, "cold_ms of batch size 1 is empty"),
+        ({"crowded_ms": ((), ())}, "2 crowded_ms for batch_sizes"),
     ],
 )
 def test_models_that_cannot_be_are_refused(changes, message):
@@ -136,6 +155,9 @@ def test_models_that_cannot_be_are_refused(changes, message):
         ({"objective_ms": 0.0}, "objective_ms is 0"),
         ({"objective_ms": math.nan}, "objective_ms is nan"),
         ({"most_links": 0}, "most_links is 0"),
+        ({"gpus_per_host": 0}, "gpus_per_host is 0"),
+        ({"gpus": 4, "gpus_per_host": 3, "most_links": 2}, "gpus_per_host is 3: give a multiple of most_links, 2"),
+        ({"overhead_ms": -1.0}, "overhead_ms is -1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(changes, message):
