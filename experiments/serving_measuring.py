@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from deepplan.client import InProcessTransport, Summary, make_targets, run, send_workload
+from deepplan.client import InProcessTransport, Summary, Target, make_targets, run, send_workload
+from deepplan.serving.arrivals import Arrivals
 from deepplan.serving.deployment import Deployment, ServedSource
 from deepplan.serving.local_engine import LocalEngine
 from methods import Method
@@ -18,6 +19,7 @@ from serving_runs import WARM_UP_S, Run, at_half_load, links_of, row_of
 from serving_sweep import predict
 
 MAX_CONCURRENT = 10_000  # requests under way: what is overwhelmed is to show in latencies, not in refusals
+_OVERHEADS, _IDLE_MS = 30, 10.0  # requests of which the overhead is taken, and a pause between two
 _GOODPUT_OF_INTEREST = 0.9  # higher rates are not tried by a method that is below
 
 
@@ -74,6 +76,15 @@ def deployment_of(devices: Sequence[str], method: Method, mix: Mapping[str, int]
     )
 
 
+async def _overhead_ms(engine: LocalEngine, target: Target, warm_ms: float) -> float:
+    """What an answer takes besides a warm run of `warm_ms`, when nothing else is to be done: one after the other."""
+    gap_ms = 2 * warm_ms + _IDLE_MS
+    times_ms = gap_ms * np.arange(_OVERHEADS + 1)
+    one = Arrivals(times_ms, np.zeros(len(times_ms), np.int32), 1, float(times_ms[-1]) + gap_ms)
+    requests = await send_workload(InProcessTransport(engine), one, [target])
+    return max(0.0, float(np.median(requests.latency_ms[1:])) - warm_ms)  # the first is cold
+
+
 async def _measured_row(engine: LocalEngine, method: Method, planned: Run, duration_s: float) -> dict[str, Any]:
     await engine.change(gpu_memory_bytes=planned.gpu_memory_bytes, objective_ms=None)
     instances = [(name, planned.model) for name in engine.models][: planned.instances]
@@ -81,12 +92,13 @@ async def _measured_row(engine: LocalEngine, method: Method, planned: Run, durat
     if planned.sweep == "resident":
         for target in targets:
             await engine.infer(target.name, target.inputs)
+    costs = engine.hosted[0].costs
+    overhead_ms = await _overhead_ms(engine, targets[0], costs.warm_ms[0])
     requests = await send_workload(
         InProcessTransport(engine), planned.arrivals(duration_s), targets, max_concurrent=MAX_CONCURRENT
     )
     counts = requests.times_ms >= 1e3 * WARM_UP_S
     total = Summary.of(requests, planned.objective_ms, counts)
-    costs = engine.hosted[0].costs
     row = row_of(
         planned,
         method,
@@ -99,10 +111,12 @@ async def _measured_row(engine: LocalEngine, method: Method, planned: Run, durat
         cold_rate=total.cold_rate,
         failed=total.failed,
         send_lag_p99_ms=float(np.percentile(requests.send_lag_ms[counts], 99)),
+        run_p50_ms=float(np.nanmedian(requests.run_ms[counts])),
         run_p99_ms=total.run_p99_ms,
+        overhead_ms=overhead_ms,
         resident_bytes=costs.device_bytes,
         gpu_bytes=engine.gpu_bytes,
-        predicted=predict(planned, method, costs, engine.gpu_bytes, duration_s),
+        predicted=predict(planned, method, costs, engine.gpu_bytes, duration_s, overhead_ms),
     )
     print(
         "{sweep:9} {title:10} {dtype} {instances:3} instances {rate_per_s:4g}/s: p50 {p50_ms:.2f} p99 {p99_ms:.2f} ms, "

@@ -78,6 +78,7 @@ def row_of(run: Run, method: Method, costs: Any, *, simulated: bool, **found: An
         "rate_per_s": run.rate_per_s,
         "warm_ms": costs.warm_ms[0],
         "cold_ms": list(costs.cold_ms[0]),
+        "crowded_ms": [list(by_links) for by_links in costs.crowded_ms[0]] if costs.crowded_ms else [],
         "simulated": simulated,
         **found,
     }

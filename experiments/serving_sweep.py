@@ -46,14 +46,18 @@ def simulated_row(run: Run, method: Method, served: ServedModel, duration_s: flo
     return row_of(run, method, served, simulated=True, **found)
 
 
-def predict(run: Run, method: Method, served: ServedModel, gpu_bytes: int, duration_s: float) -> dict[str, Any]:
-    """What becomes of the requests of `run` where runs take what `served` says and models find `gpu_bytes` a GPU."""
+def predict(
+    run: Run, method: Method, served: ServedModel, gpu_bytes: int, duration_s: float, overhead_ms: float = 0.0
+) -> dict[str, Any]:
+    """What becomes of the requests of `run` where runs take what `served` says, answers `overhead_ms` besides, and
+    models find `gpu_bytes` a GPU."""
     result = simulate_serving(
         [replace(served, instances=run.instances)],
         run.arrivals(duration_s),
         gpus=run.gpus,
         gpu_memory_bytes=gpu_bytes,
         most_links=links_of(method),
+        overhead_ms=overhead_ms,
     )
     counts = result.times_ms >= 1e3 * WARM_UP_S
     latency_ms = result.latency_ms[counts]

@@ -11,9 +11,12 @@ import pytest
 FIELDS = {
     *("sweep", "model", "dtype", "coded", "method", "title", "links", "gpus", "gpu_memory_bytes", "objective_ms"),
     *("instances", "rate_per_s", "requests", "p50_ms", "p99_ms", "goodput", "cold_rate", "warm_ms", "cold_ms"),
-    *("simulated", "machine", "commit", "date"),
+    *("crowded_ms", "simulated", "machine", "commit", "date"),
 }
-MEASURED = {"failed", "send_lag_p99_ms", "run_p99_ms", "resident_bytes", "gpu_bytes", "predicted"}
+MEASURED = {
+    *("failed", "send_lag_p99_ms", "run_p50_ms", "run_p99_ms", "overhead_ms", "resident_bytes", "gpu_bytes"),
+    "predicted",
+}
 TITLES = ["PipeSwitch", "DHA", "PT+DHA"]
 Serve = Callable[..., dict[str, Any]]
 
