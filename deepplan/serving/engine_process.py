@@ -112,6 +112,8 @@ class EngineProcess:
         if kind == "evict":
             await engine.evict(header["model"])
             return {}, ()
+        if kind == "ping":
+            return {}, ()
         if kind == "status":
             return {"status": dataclasses.asdict(await engine.status())}, ()
         raise InvalidInputError(f"a message of unknown kind {kind!r:.40}")

@@ -149,7 +149,7 @@ class ProcessEngine:
     async def _supervise(self, child: EngineChild) -> None:
         """Starts the process again whenever it ends, until that is of no use."""
         crashed_s: deque[float] = deque(maxlen=self._restarting.max_crashes)
-        trouble = f"the engine's process {await child.ended()}"
+        trouble = await self._until_ended(child)
         while True:
             self._child, self._unavailable = None, f"{trouble}; another is being started, try again soon"
             self._refuse(f"{trouble}, as did the one before it, with this request under way", lives=0)
@@ -163,12 +163,32 @@ class ProcessEngine:
             try:
                 child = await self._begin(lambda done, share: None)
                 logger.warning("the engine's process is now %s, and ready", child.pid)
-                trouble = f"the engine's process {await child.ended()}"
+                trouble = await self._until_ended(child)
             except Exception as error:
                 trouble = str(error)
         self._unavailable = f"the engine crashed {len(crashed_s)} times in a short time and was given up"
         self._refuse(self._unavailable)
         logger.critical("%s, at last because %s; start the server again", self._unavailable, trouble)
+
+    async def _until_ended(self, child: EngineChild) -> str:
+        """How the process went, which is ended if it does not even say that it is there."""
+        watch = asyncio.get_running_loop().create_task(self._end_if_silent(child))
+        try:
+            return f"the engine's process {await child.ended()}"
+        finally:
+            watch.cancel()
+
+    async def _end_if_silent(self, child: EngineChild) -> None:
+        silence_s = self._restarting.silence_s
+        with suppress(UnavailableError):  # it has ended by itself
+            while True:
+                await asyncio.sleep(silence_s / 2)
+                try:
+                    await asyncio.wait_for(self._ask({"kind": "ping"}), silence_s)
+                except asyncio.TimeoutError:
+                    logger.error("the engine's process has answered nothing for %g s and is ended", silence_s)
+                    await child.kill()
+                    return
 
     async def _ask(self, header: Header, tensors: Sequence[TensorData] = (), lives: int = 1) -> Any:
         """What the process answers. Raises what it raised, and UnavailableError when it ends and no life is left."""

@@ -1,4 +1,4 @@
-"""How long to wait before an engine that crashed is started again, and when to give up."""
+"""When an engine counts as hung, how long to wait before one that crashed is started again, and when to give up."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _Seconds = Annotated[float, Range(0, 1e6)]
 @dataclass(frozen=True)
 class RestartPolicy(Record):
     """Each crash within `window_s` doubles the wait, from `first_delay_s` to `longest_delay_s`; the one that makes
-    `max_crashes` of them is the last."""
+    `max_crashes` of them is the last. A process that answers nothing for `silence_s` is ended, as if it had crashed."""
 
     first_delay_s: _Seconds = 0.1
     longest_delay_s: _Seconds = 10.0
     max_crashes: Count = 5
     window_s: _Seconds = 60.0
+    silence_s: _Seconds = 30.0
 
     def delay_s(self, crashed_s: Sequence[float]) -> float | None:
         """The wait after crashes at these times, ascending, the last one now; None to give up."""

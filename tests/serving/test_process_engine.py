@@ -261,6 +261,31 @@ def test_a_crash_while_models_are_registered_again_costs_a_request_nothing(
     run(lambda: ProcessEngine(deployed, store, restarting=RestartPolicy(first_delay_s=0.0)), use)
 
 
+def test_an_engine_that_hangs_is_started_again(
+    deployed: Deployment, store: Path, module: torch.nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(engine: ProcessEngine) -> None:
+        first = engine.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        answer = await asyncio.wait_for(engine.infer("mine-0", rows_input(1, 2, 3, 4)), SOON_S)
+        assert_right(answer, module, 1, 2, 3, 4)
+        assert engine.pid != first and (await engine.status()).restarts == 1
+        assert_gone(first)
+        assert "answered nothing for 2 s" in caplog.text
+
+    run(lambda: ProcessEngine(deployed, store, restarting=RestartPolicy(silence_s=2.0)), use)
+
+
+def test_an_engine_that_is_there_is_left_alone(deployed: Deployment, store: Path) -> None:
+    async def use(engine: ProcessEngine) -> None:
+        first = engine.pid
+        await asyncio.sleep(3.5)  # several signs of life
+        assert engine.pid == first and (await engine.status()).restarts == 0
+
+    run(lambda: ProcessEngine(deployed, store, restarting=RestartPolicy(silence_s=2.0)), use)
+
+
 def test_an_engine_that_crashes_too_often_is_given_up(
     deployed: Deployment, store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
