@@ -78,6 +78,10 @@ SETTINGS: Mapping[str, Setting] = {
     "body_timeout": Setting(
         _S, "body_timeout_s", "TIME", "how long a client may take to send a body (default: 30s)", values.seconds
     ),
+    "idle_timeout": Setting(
+        _S, "idle_timeout_s", "TIME", "when an HTTP connection without a request is closed (default: 75s)",
+        values.seconds
+    ),
     "request_timeout": Setting(
         _S, "request_timeout_s", "TIME", "how long a request may take in the engine (default: 60s)", values.seconds
     ),

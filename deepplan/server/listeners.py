@@ -17,6 +17,7 @@ protocol_logger = logging.getLogger("deepplan.server.http")
 protocol_logger.setLevel(logging.CRITICAL)
 
 _SPARE_CALLS = 64
+_MOST_BACKLOG = 4096  # what Linux cuts longer ones to
 
 
 async def listen_http(
@@ -35,10 +36,17 @@ async def listen_http(
         auto_decompress=False,
         handler_cancellation=True,
         shutdown_timeout=close_timeout_s,
+        keepalive_timeout=settings.idle_timeout_s,
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.http_port, ssl_context=context).start()
+        await web.TCPSite(
+            runner,
+            settings.host,
+            settings.http_port,
+            ssl_context=context,
+            backlog=min(settings.max_concurrent_requests, _MOST_BACKLOG),  # that many may come at a time
+        ).start()
     except OSError as error:
         await runner.cleanup()
         raise _cannot_listen(settings.host, settings.http_port, error.strerror or str(error)) from None

@@ -19,7 +19,8 @@ class ServerSettings(Record):
     Port 0 takes any that is free; `grpc_port` None means no gRPC. With a `token`, every request but those for health
     and the page itself must carry it (`Authorization: Bearer TOKEN`). `certificate_file` and `key_file` (PEM) turn TLS
     on for both fronts. `max_body_bytes` is of a body after decompression; of what one model needs there is a closer
-    limit. Requests beyond `max_concurrent_requests` are refused at once.
+    limit. Requests beyond `max_concurrent_requests` are refused at once. A connection to HTTP that brings no whole head
+    of a request for `idle_timeout_s` is closed.
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +32,7 @@ class ServerSettings(Record):
     max_body_bytes: PositiveBytes = 64 << 20
     max_concurrent_requests: Count = 1024
     body_timeout_s: Seconds = 30.0
+    idle_timeout_s: Seconds = 75.0
     request_timeout_s: Seconds = 60.0
     drain_timeout_s: Seconds = 30.0
     log_requests: bool = True

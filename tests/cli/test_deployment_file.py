@@ -43,6 +43,7 @@ key: tls.key
 max_body: 1MiB
 max_concurrent: 7
 body_timeout: 1s
+idle_timeout: 1min
 request_timeout: 2.5s
 drain_timeout: 2min
 log_requests: false
@@ -101,6 +102,7 @@ def test_a_file_can_say_everything(write: Write, tmp_path: Path) -> None:
         max_body_bytes=1 << 20,
         max_concurrent_requests=7,
         body_timeout_s=1,
+        idle_timeout_s=60,
         request_timeout_s=2.5,
         drain_timeout_s=120,
         log_requests=False,

@@ -66,13 +66,13 @@ def test_every_setting_has_a_flag(served: Served, tmp_path: Path, tiny_folder: P
         *("--gpus", "0,1,2,3", "--gpu-memory", "10.5GiB", "--slo", "100ms", "--engine", "demand", "--pt", "2"),
         *("--no-coding", "--host", "::1", "--http-port", "0", "--grpc-port", "1", "--token-file", tmp_path / "token"),
         *("--certificate", certificate[0], "--key", certificate[1], "--max-body", "1MB", "--max-concurrent", "5"),
-        *("--body-timeout", "1s", "--request-timeout", "2s", "--drain-timeout", "3s", "--no-log-requests"),
-        *("-p", tmp_path / "plans"),
+        *("--body-timeout", "1s", "--idle-timeout", "4s", "--request-timeout", "2s", "--drain-timeout", "3s"),
+        *("--no-log-requests", "-p", tmp_path / "plans"),
     )
     models = ServedSource("gpt2", dtype="bf16", batch_sizes=(1, 2, 4)), ServedSource(str(tiny_folder), instances=3)
     assert deployment == Deployment(models, ("0", "1", "2", "3"), 21 << 29, 100, "demand", 2, coding=False)
     assert settings == ServerSettings(
-        "::1", 0, 1, "secret", str(certificate[0]), str(certificate[1]), 10**6, 5, 1, 2, 3, log_requests=False
+        "::1", 0, 1, "secret", str(certificate[0]), str(certificate[1]), 10**6, 5, 1, 4, 2, 3, log_requests=False
     )
     assert folder == tmp_path / "plans"
 

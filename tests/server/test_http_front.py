@@ -156,6 +156,19 @@ def test_a_body_that_does_not_come_is_not_waited_for(serve) -> None:
         assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET /v2/health/live HTTP/1.1\r\nHost: "])
+@pytest.mark.parametrize("answered", [0, 1])
+def test_a_head_that_does_not_come_is_not_waited_for(serve, begun: bytes, answered: int) -> None:
+    server = serve(idle_timeout_s=0.2)
+    with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
+        for _ in range(answered):
+            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(begun)
+        assert connection.recv(4096) == b""
+    assert server.request("POST", SUM, REQUEST)[0] == 200
+
+
 @pytest.mark.parametrize("broken", [b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"Content-Length: 5\r\n\r\nab"])
 def test_a_body_that_breaks_off_harms_nobody(server, broken: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
