@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import resource
 import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
@@ -32,6 +33,7 @@ async def serve_until_signal(engine: StartingEngine, settings: ServerSettings) -
 
     A signal that comes while models are being registered ends the process at once, with exit code 0.
     """
+    _allow_files()
     if settings.token is None and not _is_loopback(settings.host):
         message = "whoever reaches this address may use the server; set a token"
         logger.warning(LogLine(event="unprotected", host=settings.host, message=message))
@@ -60,6 +62,13 @@ def _leave(engine: StartingEngine) -> NoReturn:
     logger.warning(LogLine(event="stopping", registered=len(engine.models)))
     logging.shutdown()
     os._exit(0)
+
+
+def _allow_files() -> None:
+    """As many open files as the system lets this process have: each connection is one, and many systems begin with no
+    more than 1024, for the sake of programs that use select(2)."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 pytest.importorskip("aiohttp")
 
 PROGRAM = """
-import asyncio, json, sys, threading, time
+import asyncio, json, resource, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from deepplan.errors import InvalidInputError, UnavailableError
 from deepplan.server.log_lines import write_log
@@ -26,6 +27,8 @@ from deepplan.serving.inference import Inference, ModelMetadata
 
 settings = json.loads(sys.argv[1])
 REGISTER_S, FAIL, CLOSE = settings.pop("register_s", 0), settings.pop("fail", False), "closed"
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (settings.pop("files", most), most))
 
 class Engine:
     ready = False
@@ -171,3 +174,15 @@ def test_a_server_that_anybody_may_use_says_so(start, settings: dict[str, str], 
     process = start(**settings)
     process.read_until("listening")
     assert [line["level"] for line in process.lines if line["event"] == "unprotected"] == ["WARNING"] * warned
+
+
+def test_more_clients_may_connect_than_files_are_allowed_at_first(start) -> None:
+    process = start(files=64)
+    process.read_until("ready")
+    (port,) = [line["http"] for line in process.lines if line["event"] == "listening"]
+    connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(200)]
+    for connection in connections:
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    for connection in connections:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        connection.close()
