@@ -170,11 +170,13 @@ class LocalEngine:
         _core.trim_arena()
 
     async def _halt(self) -> None:
-        """Ends what runs, and forgets where models are."""
+        """Takes no more requests, ends what runs, and forgets where models are."""
+        self._server = None  # a request taken from now on would have nobody to pass its answer on
         self._closing.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-        self._thread = self._server = None
+        self._thread = None
+        self._running.clear()
         for hosted in self._hosted:
             for by_gpu in hosted.sessions:
                 for sessions in by_gpu:
@@ -226,9 +228,11 @@ class LocalEngine:
         self._check_memory()
         for name in devices.names:
             machine.target(name).set_budget(self._gpu_bytes)
-        self._server = self._dispatch(partitions(devices, self.deployment.pt))
+        server = self._server = self._dispatch(partitions(devices, self.deployment.pt))
         self._closing.clear()
-        self._thread = threading.Thread(target=self._pass_answers_on, name="deepplan answers", daemon=True)
+        self._thread = threading.Thread(
+            target=self._pass_answers_on, args=(server,), name="deepplan answers", daemon=True
+        )
         self._thread.start()
 
     def _dispatch(self, by_gpu: Sequence[Devices]) -> _core.ModelServer:
@@ -259,20 +263,23 @@ class LocalEngine:
                     f"{self._gpu_bytes}; give them more GPU memory or leave it out"
                 )
 
-    def _pass_answers_on(self) -> None:
-        """The thread that waits for answers and hands them to the event loop."""
-        assert self._server is not None and self._loop is not None
+    def _pass_answers_on(self, server: _core.ModelServer) -> None:
+        """The thread that waits for answers and hands them to the event loop. It is the last to let go of the server,
+        which then waits for what runs."""
+        assert self._loop is not None
         dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in ("fp32", "tf32")), None)
         with precision(dtype):
             while not self._closing.is_set():
-                answers = self._server.wait_answers(_POLL_MS)
+                answers = server.wait_answers(_POLL_MS)
                 if answers:
                     with suppress(RuntimeError):  # the loop has ended: nobody waits
                         self._loop.call_soon_threadsafe(self._settle, answers)
 
     def _settle(self, answers: list[_core.Answer]) -> None:
         for answer in answers:
-            hosted = self._running.pop(answer.request)
+            hosted = self._running.pop(answer.request, None)
+            if hosted is None:
+                continue  # it ended as the engine was closed
             if answer.cold and answer.leads_batch and not answer.error:
                 moved = hosted.path_bytes(answer.links)
                 self._path_bytes.update(pcie=moved.pcie, nvlink=moved.nvlink, zero_copy=moved.zero_copy)

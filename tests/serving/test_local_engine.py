@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -220,6 +220,41 @@ def test_before_and_after_nothing_is_answered(module: torch.nn.Module, tmp_path:
         await engine.close()
         with pytest.raises(UnavailableError):
             await engine.infer("lookup-0", rows_input(1, 2, 3, 4))
+
+    asyncio.run(main())
+
+
+HALTS: tuple[Callable[[LocalEngine], Coroutine[None, None, None]], ...] = (
+    lambda engine: engine.close(),
+    lambda engine: engine.change(gpu_memory_bytes=None, objective_ms=None),
+)
+
+
+@pytest.mark.parametrize("halt", HALTS, ids=("close", "change"))
+def test_nothing_is_taken_while_it_halts(
+    module: torch.nn.Module, tmp_path: Path, halt: Callable[[LocalEngine], Coroutine[None, None, None]]
+) -> None:
+    async def main() -> None:
+        async with serving(deployment("host:0"), tmp_path) as engine:
+            halting = asyncio.ensure_future(halt(engine))
+            await asyncio.sleep(0)
+            assert not engine.ready
+            for name in engine.models:
+                with pytest.raises(UnavailableError):
+                    await asyncio.wait_for(engine.infer(name, rows_input(1, 2, 3, 4)), 5)
+            await halting
+
+    asyncio.run(main())
+
+
+def test_who_waits_as_it_is_closed_is_told(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(deployment("host:0"), tmp_path) as engine:
+            calls = [asyncio.ensure_future(engine.infer("lookup-0", rows_input(1, 2, 3, 4))) for _ in range(50)]
+            await asyncio.sleep(0)
+            await engine.close()
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, UnavailableError)
 
     asyncio.run(main())
 
