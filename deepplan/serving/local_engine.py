@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import dataclasses
 import itertools
 import math
@@ -173,14 +174,20 @@ class LocalEngine:
         """Takes no more requests, ends what runs, and forgets where models are."""
         self._server = None  # a request taken from now on would have nobody to pass its answer on
         self._closing.set()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
-        self._thread = None
+        await asyncio.to_thread(self._join)
+        atexit.unregister(self._join)
         self._running.clear()
         for hosted in self._hosted:
             for by_gpu in hosted.sessions:
                 for sessions in by_gpu:
                     sessions[0][1].evict()
+
+    def _join(self) -> None:
+        """Waits for what runs. Without this, a thread that is in the runtime as Python ends takes the process down."""
+        self._server = None
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _overloaded(self, model: str, retry_after_ms: float) -> OverloadedError:
         objective = f"its objective of {self.deployment.objective_ms:g} ms"
@@ -234,6 +241,7 @@ class LocalEngine:
             target=self._pass_answers_on, args=(server,), name="deepplan answers", daemon=True
         )
         self._thread.start()
+        atexit.register(self._join)  # for who forgets to close
 
     def _dispatch(self, by_gpu: Sequence[Devices]) -> _core.ModelServer:
         deployment = self.deployment

@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -257,6 +259,26 @@ def test_who_waits_as_it_is_closed_is_told(module: torch.nn.Module, tmp_path: Pa
                 assert isinstance(error, UnavailableError)
 
     asyncio.run(main())
+
+
+def test_python_can_end_with_an_engine_left_open(tmp_path: Path) -> None:
+    program = """
+import asyncio, pathlib
+from deepplan.serving.deployment import Deployment, ServedSource
+from deepplan.serving.local_engine import LocalEngine
+
+async def main():
+    global engine
+    engine = LocalEngine(Deployment(models=(ServedSource("mine"),), devices=("host:0",)), pathlib.Path("plans"))
+    await engine.start()
+
+asyncio.run(main())
+"""
+    module = Lookup().eval().requires_grad_(False)
+    with deepplan.load(module, deepplan.plan(module, devices=["host:0"])) as session:
+        session.save(tmp_path / "mine")
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize(
