@@ -62,7 +62,7 @@ void Dispatcher::evict(int instance) {
   const std::scoped_lock lock(mutex_);
   const int gpu = scheduler_.gpu_of(instance);
   if (gpu == ResidencyLedger::kNowhere) return;
-  to_evict_.push_back(instance);
+  to_evict_.insert(instance);  // once, however often it is asked
   evict_wanted(gpu);
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -75,7 +76,7 @@ class Dispatcher {
 
   // As Scheduler::submit, now. An accepted request ends sooner or later.
   Admission submit(std::int64_t request, int instance);
-  // Takes the instance off its GPU as soon as nothing of it is queued or runs.
+  // Takes the instance off its GPU as soon as nothing of it is queued or runs; no-op for one that is pinned.
   void evict(int instance);
   // What ended since the last call; waits until something has, or for so long.
   std::vector<EndedRequest> wait_ended(std::chrono::milliseconds most);
@@ -107,7 +108,7 @@ class Dispatcher {
   const std::chrono::steady_clock::time_point epoch_;
   mutable std::mutex mutex_;
   Scheduler scheduler_;
-  std::vector<int> to_evict_;                          // instances
+  std::set<int> to_evict_;                             // instances
   std::vector<int> queued_;                            // by GPU
   std::unordered_map<std::int64_t, Waiting> waiting_;  // by request, those running among them
   std::vector<std::unique_ptr<Worker>> workers_;

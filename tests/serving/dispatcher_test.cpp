@@ -162,6 +162,15 @@ TEST(Dispatcher, EvictsWhatIsAskedForOnceNothingOfItIsLeft) {
   EXPECT_TRUE(wait_for(dispatcher, 1)[0].cold);
 }
 
+// Whoever may ask for an eviction may ask without end.
+TEST(Dispatcher, KeepsAnEvictionThatCannotBeOnlyOnce) {
+  NotingRunner runner;
+  SchedulerOptions options{.gpus = 1, .gpu_bytes = 100, .pinned = {true}};
+  Dispatcher dispatcher(setup_of({simple_model(10)}, {0}, options), runner);
+  for (int again = 0; again < 50'000; ++again) dispatcher.evict(0);  // seconds, under the lock, if each were kept
+  EXPECT_EQ(dispatcher.status().gpu_of[0], 0);
+}
+
 TEST(Dispatcher, DropsWhatIsQueuedAtItsEnd) {
   NotingRunner runner;
   {
