@@ -21,7 +21,7 @@ ResidencyLedger::ResidencyLedger(int gpus, std::size_t gpu_bytes, const std::vec
     if (instances_[i].pinned) place_pinned(static_cast<int>(i));
   }
   std::size_t most_pinned = 0;
-  for (const Gpu& gpu : gpus_) most_pinned = std::max(most_pinned, gpu.resident_bytes);
+  for (const Gpu& gpu : gpus_) most_pinned = std::max(most_pinned, gpu.planned_bytes);
   for (std::size_t i = 0; i < instances_.size(); ++i) {
     if (instances_[i].pinned || most_pinned + instances_[i].bytes <= gpu_bytes) continue;
     throw InvalidArgument("instance " + std::to_string(i) + " takes " + format_bytes(instances_[i].bytes) +
@@ -30,17 +30,15 @@ ResidencyLedger::ResidencyLedger(int gpus, std::size_t gpu_bytes, const std::vec
 }
 
 void ResidencyLedger::place_pinned(int instance) {
-  const auto emptiest = std::min_element(
-      gpus_.begin(), gpus_.end(), [](const Gpu& a, const Gpu& b) { return a.resident_bytes < b.resident_bytes; });
+  const auto emptiest = std::min_element(gpus_.begin(), gpus_.end(),
+                                         [](const Gpu& a, const Gpu& b) { return a.planned_bytes < b.planned_bytes; });
   Instance& entry = instances_[instance];
-  if (emptiest->resident_bytes + entry.bytes > gpu_bytes_) {
+  if (emptiest->planned_bytes + entry.bytes > gpu_bytes_) {
     throw InvalidArgument("instance " + std::to_string(instance) + " takes " + format_bytes(entry.bytes) +
-                          ", and other pinned ones leave " + format_bytes(gpu_bytes_ - emptiest->resident_bytes) +
+                          ", and other pinned ones leave " + format_bytes(gpu_bytes_ - emptiest->planned_bytes) +
                           " of the emptiest GPU: pin fewer");
   }
   entry.gpu = static_cast<int>(emptiest - gpus_.begin());
-  entry.stays = true;
-  emptiest->resident_bytes += entry.bytes;
   emptiest->planned_bytes += entry.bytes;
 }
 
@@ -56,6 +54,8 @@ void ResidencyLedger::touch(int instance) {
 int ResidencyLedger::plan_load(int gpu, int instance) {
   Gpu& place = gpus_[gpu];
   Instance& entry = instances_[instance];
+  entry.stays = true;
+  if (entry.pinned) return 0;  // its room is kept
   int evictions = 0;
   for (; place.planned_bytes + entry.bytes > gpu_bytes_; ++evictions) {
     const int victim = place.oldest;
@@ -66,7 +66,6 @@ int ResidencyLedger::plan_load(int gpu, int instance) {
     place.due.push_back(victim);
   }
   entry.gpu = gpu;
-  entry.stays = true;
   place.planned_bytes += entry.bytes;
   append(place, instance);
   return evictions;

@@ -17,19 +17,24 @@ class ResidencyLedger {
  public:
   static constexpr int kNowhere = -1;
 
-  // Pinned instances are resident from the start, spread over the GPUs, and stay. InvalidArgument where they do not
-  // fit, or leave some GPU without room for the largest other instance.
+  // Pinned instances are spread over the GPUs, which keep room for them from the start; once brought in, they stay.
+  // InvalidArgument where they do not fit, or leave some GPU without room for the largest other instance.
   ResidencyLedger(int gpus, std::size_t gpu_bytes, const std::vector<std::size_t>& instance_bytes,
                   const std::vector<bool>& pinned);
 
   // The GPU that has the instance now or will have it; an instance is on one GPU at a time.
-  int gpu_of(int instance) const { return instances_[instance].gpu; }
+  int gpu_of(int instance) const {
+    const Instance& entry = instances_[instance];
+    return entry.stays || entry.evictions_due > 0 ? entry.gpu : kNowhere;
+  }
+  // The only GPU that may have it: the same, and that which keeps room for a pinned one.
+  int home_of(int instance) const { return instances_[instance].gpu; }
   // Whether a request queued now will find it resident.
   bool stays(int instance) const { return instances_[instance].stays; }
   // The instance becomes the most recently used one.
   void touch(int instance);
   // Makes room for an instance that does not stay, least recently used first, and counts it as staying. Returns how
-  // many will be evicted for it. The GPU must be gpu_of(instance), unless that is nowhere.
+  // many will be evicted for it. The GPU must be home_of(instance), unless that is nowhere.
   int plan_load(int gpu, int instance);
   // The oldest planned load not yet carried out begins: its evictions are appended to `evicted`.
   void carry_out_load(int instance, int evictions, std::vector<int>& evicted);
@@ -51,7 +56,7 @@ class ResidencyLedger {
   };
   struct Gpu {
     std::size_t resident_bytes = 0;
-    std::size_t planned_bytes = 0;
+    std::size_t planned_bytes = 0;   // of those that stay, and kept for pinned ones
     std::int32_t oldest = kNowhere;  // pinned ones are not in this order
     std::int32_t newest = kNowhere;
     std::deque<std::int32_t> due;  // evictions in the order of the loads that they make room for

@@ -82,7 +82,7 @@ Admission Scheduler::submit(std::int64_t request, int instance, double now_ms) {
                           std::to_string(setup_.instance_model.size()) + ": number them from 0");
   }
   const ServedModel& model = model_of(instance);
-  const int home = ledger_.gpu_of(instance);
+  const int home = ledger_.home_of(instance);
   const int gpu = home == ResidencyLedger::kNowhere ? order_.earliest() : home;
   const bool cold = !ledger_.stays(instance);
   const double planned_ms = cold ? planned_cold_ms(gpu, model) : model.batches.front().warm_ms;

@@ -167,6 +167,8 @@ TEST(Dispatcher, KeepsAnEvictionThatCannotBeOnlyOnce) {
   NotingRunner runner;
   SchedulerOptions options{.gpus = 1, .gpu_bytes = 100, .pinned = {true}};
   Dispatcher dispatcher(setup_of({simple_model(10)}, {0}, options), runner);
+  dispatcher.submit(1, 0);
+  wait_for(dispatcher, 1);
   for (int again = 0; again < 50'000; ++again) dispatcher.evict(0);  // seconds, under the lock, if each were kept
   EXPECT_EQ(dispatcher.status().gpu_of[0], 0);
 }

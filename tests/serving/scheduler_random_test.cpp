@@ -165,12 +165,9 @@ class Referee {
 
   void check_residency(int gpu, const Job& job) {
     std::set<int>& here = resident_[gpu];
-    if (setup_.options.pinned.empty() || !setup_.options.pinned[job.instance]) {
-      EXPECT_EQ(job.cold, !here.contains(job.instance));
-    } else {
-      EXPECT_FALSE(job.cold);
-    }
+    EXPECT_EQ(job.cold, !here.contains(job.instance));
     for (int victim : job.evicted) {
+      EXPECT_FALSE(load_.pinned && setup_.options.pinned[victim]);
       EXPECT_EQ(here.erase(victim), 1u) << "only what is resident can be evicted";
       for (const auto& [request, waiting] : waiting_) {
         if (load_.cancels) break;
@@ -184,9 +181,7 @@ class Referee {
     for (const auto& [other, instances] : resident_) EXPECT_TRUE(other == gpu || !instances.contains(job.instance));
     std::size_t bytes = 0;
     for (int instance : here) bytes += bytes_of(instance);
-    if (!load_.pinned) {
-      EXPECT_EQ(scheduler_.resident_bytes(gpu), bytes);
-    }
+    EXPECT_EQ(scheduler_.resident_bytes(gpu), bytes);
     EXPECT_LE(scheduler_.resident_bytes(gpu), setup_.options.gpu_bytes);
   }
 
@@ -249,7 +244,7 @@ class Referee {
   Scheduler scheduler_;
   double now_ms_ = 0;
   std::map<std::int64_t, Waiting> waiting_;
-  std::map<int, std::set<int>> resident_;  // but for pinned ones
+  std::map<int, std::set<int>> resident_;
   std::map<int, int> link_holder_;
   std::set<int> busy_;
   std::priority_queue<std::pair<double, int>, std::vector<std::pair<double, int>>, std::greater<>> ends_;

@@ -85,13 +85,18 @@ TEST(Scheduler, EvictsTheLeastRecentlyUsedAndOnlyAsManyAsItMust) {
   EXPECT_EQ(scheduler.counters().evictions, 4u);
 }
 
-TEST(Scheduler, PinnedInstancesAreThereFromTheStartAndStay) {
+TEST(Scheduler, PinnedInstancesHaveRoomFromTheStartAndStayOnceTheyCame) {
   SchedulerOptions options{.gpus = 1, .gpu_bytes = 100, .pinned = {true, false, false}};
   Scheduler scheduler(setup_of({simple_model(50)}, {0, 0, 0}, options));
-  EXPECT_EQ(scheduler.resident_bytes(0), 50u);
+  EXPECT_EQ(scheduler.resident_bytes(0), 0u);
+  EXPECT_EQ(scheduler.gpu_of(0), ResidencyLedger::kNowhere);
   EXPECT_EQ(run_alone(scheduler, 1, 0), std::vector<int>{});
   EXPECT_EQ(run_alone(scheduler, 2, 100), std::vector<int>{1});
-  EXPECT_EQ(scheduler.submit(0, 0, 200).predicted_end_ms, 201);
+  EXPECT_EQ(run_alone(scheduler, 0, 200), std::vector<int>{}) << "2 had not taken its room";
+  EXPECT_EQ(scheduler.resident_bytes(0), 100u);
+  EXPECT_EQ(run_alone(scheduler, 1, 300), std::vector<int>{2});
+  EXPECT_EQ(scheduler.submit(0, 0, 400).predicted_end_ms, 401);
+  EXPECT_EQ(scheduler.counters().cold_starts, 4u);
 }
 
 TEST(Scheduler, WhatRequestsAreQueuedForIsEvictedLast) {
@@ -146,8 +151,9 @@ TEST(Scheduler, ABatchIsOnlyAsLargeAsThoseItOvertakesCanBear) {
 }
 
 TEST(Scheduler, ARefusedRequestIsAcceptedAfterTheTimeItWasTold) {
-  SchedulerOptions options{.gpus = 1, .gpu_bytes = 100, .objective_ms = 10, .pinned = {true}};
+  SchedulerOptions options{.gpus = 1, .gpu_bytes = 100, .objective_ms = 10};
   Scheduler scheduler(setup_of({{10, {{1, 4.0, {8.0}}}}}, {0}, options));
+  run_alone(scheduler, 0, -8);
   EXPECT_EQ(scheduler.submit(0, 0, 0).predicted_end_ms, 4);
   ASSERT_TRUE(scheduler.start(0, 0));
   EXPECT_TRUE(scheduler.submit(1, 0, 0).accepted);

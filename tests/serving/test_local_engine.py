@@ -129,6 +129,18 @@ def test_models_that_do_not_fit_together_take_turns(module: torch.nn.Module, tmp
     run(deployment("host:0", gpu_memory_bytes=6 << 20), tmp_path, use)
 
 
+def test_a_pinned_model_is_brought_in_once(module: torch.nn.Module, tmp_path: Path) -> None:
+    served = (ServedSource("lookup", name="stays", pinned=True), ServedSource("lookup", instances=2))
+
+    async def use(engine: LocalEngine) -> None:
+        (gpu,) = (await engine.status()).gpus
+        assert (gpu.memory_used_bytes, gpu.resident) == (0, ())
+        answers = [await engine.infer(name, rows_input(5, 6, 7, 8)) for name in list(engine.models) * 2]
+        assert [answer.cold for answer in answers] == [True, True, True, False, True, True]
+
+    run(deployment("host:0", models=served, gpu_memory_bytes=10 << 20), tmp_path, use)
+
+
 def test_requests_that_come_together_run_together(device: str, module: torch.nn.Module, tmp_path: Path) -> None:
     served = ServedSource("lookup", batch_sizes=(1, 4))
 
