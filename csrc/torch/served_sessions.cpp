@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "torch/torch_error.h"
 
 namespace deepplan {
 namespace {
@@ -87,8 +88,15 @@ bool ServedSessions::run(const DispatchedJob& job) {
     if (links.empty()) links.push_back(0);
     session->use_links(std::move(links));
   }
-  const std::vector<c10::IValue> results = run_with_room(*session, join(job));
+  try {
+    return run_on(*session, job);
+  } catch (const c10::Error& error) {
+    throw_as_ours(error);  // that of a kernel comes out with the results, if not before
+  }
+}
 
+bool ServedSessions::run_on(Session& session, const DispatchedJob& job) {
+  const std::vector<c10::IValue> results = run_with_room(session, join(job));
   std::vector<std::vector<at::Tensor>> outputs(job.requests.size());
   for (const c10::IValue& result : results) {
     if (!result.isTensor()) throw InvalidArgument("a model that returns numbers beside tensors cannot be served");
@@ -101,7 +109,7 @@ bool ServedSessions::run(const DispatchedJob& job) {
       outputs[i].push_back(job.batch_size > 1 ? joined.narrow(0, static_cast<int64_t>(i) * rows, rows) : joined);
     }
   }
-  const bool cold = session->last_was_cold();
+  const bool cold = session.last_was_cold();
   const std::scoped_lock lock(mutex_);
   for (std::size_t i = 0; i < outputs.size(); ++i) outputs_[job.requests[i]] = std::move(outputs[i]);
   return cold;

@@ -40,6 +40,7 @@ class ServedSessions : public JobRunner {
 
  private:
   std::vector<at::Tensor> join(const DispatchedJob& job) const;
+  bool run_on(Session& session, const DispatchedJob& job);
 
   std::vector<ServedInstance> instances_;
   std::vector<std::vector<int>> link_of_;

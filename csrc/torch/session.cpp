@@ -1,7 +1,6 @@
 #include "torch/session.h"
 
 #include <c10/core/DeviceGuard.h>
-#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <atomic>
@@ -9,6 +8,7 @@
 
 #include "core/error.h"
 #include "torch/current_stream.h"
+#include "torch/torch_error.h"
 #include "torch/value_conversion.h"
 
 namespace deepplan {
@@ -24,15 +24,6 @@ std::string describe(at::IntArrayRef shape, const std::string& dtype) {
   std::string text = dtype + "[";
   for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
   return text + "]";
-}
-
-// torch's errors as ours. The CPU's allocator throws no type of its own.
-[[noreturn]] void translate(const c10::Error& error) {
-  const std::string message = error.what_without_backtrace();
-  const bool out_of_memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-                             message.find("can't allocate memory") != std::string::npos;
-  if (out_of_memory) throw OutOfMemory("inputs or activations do not fit: " + message);
-  throw Error("an operator failed: " + message);
 }
 
 }  // namespace
@@ -144,7 +135,7 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
     return outputs;
   } catch (const c10::Error& error) {
     settle();
-    translate(error);
+    throw_as_ours(error);
   } catch (...) {
     settle();
     throw;

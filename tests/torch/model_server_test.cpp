@@ -89,6 +89,25 @@ TEST_F(ModelServerTest, ABadCallFailsByItself) {
   EXPECT_THROW(server.submit(3, 9, {x}), InvalidArgument);
 }
 
+// As where a kernel failed: the results cannot be had.
+TEST_F(ModelServerTest, AnErrorOfTorchIsToldWithoutItsStack) {
+  Graph graph = chain_of_linears(1);
+  Step elsewhere = step("aten::empty_like", "", {slot(2)}, {3}, {2});
+  elsewhere.keyword_arguments["device"] = {DeviceArgument{"meta"}};
+  graph.steps.push_back(elsewhere);
+  graph.layers[0].end = 3;
+  graph.slot_count = 4;
+  graph.outputs = {slot(3)};
+  Session session("lost", std::make_shared<const Program>(std::move(graph), at::kCPU), links, arena,
+                  load_each({0}, {0}), /*promote=*/true);
+  const ServedModel model{1000, {{1, 1.0, {10.0}}}};
+  ModelServer server({{model}, {0}, {.gpus = 1, .gpu_bytes = 1000}}, {{{{1, &session}}}}, {{0}});
+  server.submit(1, 0, {x});
+  const std::string error = wait_for(server, 1)[1].ended.error;
+  EXPECT_NE(error.find("an operator failed: Cannot copy out of meta tensor"), std::string::npos) << error;
+  EXPECT_EQ(error.find("frame #"), std::string::npos) << error;
+}
+
 TEST_F(ModelServerTest, EvictedInstancesComeBack) {
   std::vector<ServedInstance> served = instances();
   ModelServer server(setup(), served, {{0, 1}, {1, 0}});
