@@ -5,7 +5,7 @@
 namespace deepplan {
 
 Admission ModelServer::submit(std::int64_t request, int instance, std::vector<at::Tensor> inputs) {
-  sessions_.put(request, std::move(inputs));  // its job may begin before submit() returns
+  sessions_.put(request, instance, std::move(inputs));  // its job may begin before submit() returns
   try {
     const Admission admission = dispatcher_.submit(request, instance);
     if (!admission.accepted) sessions_.take(request);

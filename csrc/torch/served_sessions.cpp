@@ -36,7 +36,11 @@ ServedSessions::ServedSessions(std::vector<ServedInstance> instances, std::vecto
   }
 }
 
-void ServedSessions::put(std::int64_t request, std::vector<at::Tensor> inputs) {
+void ServedSessions::put(std::int64_t request, int instance, std::vector<at::Tensor> inputs) {
+  if (instance < 0 || instance >= std::ssize(instances_)) {
+    throw InvalidArgument("instance " + std::to_string(instance) + " of " + std::to_string(instances_.size()));
+  }
+  instances_[static_cast<std::size_t>(instance)].front().front().session->check(inputs);
   const std::scoped_lock lock(mutex_);
   inputs_[request] = std::move(inputs);
 }

@@ -61,6 +61,9 @@ class Session {
   // copy and captured runs.
   void encode();
 
+  // InvalidArgument for inputs that run() refuses. Waits for nobody.
+  void check(const std::vector<at::Tensor>& inputs) const;
+
   // Runs on torch's current stream of the target, cold or warm as it is. Outputs are the flattened results, ordered on
   // that stream; the call does not wait for them. Inputs on the CPU are copied. InvalidArgument for an input of
   // another shape, dtype or GPU; OutOfMemory when the weights or the activations do not fit. One call at a time:
@@ -125,7 +128,6 @@ class Session {
   WeightLayout lay_out(const ExecutionPlan& plan) const;
   void settle();
   void make_clock();
-  void check(const std::vector<at::Tensor>& inputs) const;
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
   LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }
   void bind();

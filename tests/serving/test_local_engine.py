@@ -168,6 +168,23 @@ def test_a_call_that_fails_fails_alone(module: torch.nn.Module, tmp_path: Path) 
     run(deployment("host:0"), tmp_path, use)
 
 
+def test_a_call_of_another_signature_is_refused(module: torch.nn.Module, tmp_path: Path) -> None:
+    served = ServedSource("lookup", batch_sizes=(1, 2))
+    two = TensorData("rows", "INT64", (2, 4), np.arange(8, dtype=np.int64).tobytes())
+    none = TensorData("rows", "INT64", (0, 4), b"")
+
+    async def use(engine: LocalEngine) -> None:
+        good, *bad = await asyncio.gather(
+            engine.infer("lookup", rows_input(1, 2, 3, 4)),
+            *(engine.infer("lookup", inputs) for inputs in ([two], [none], [], [two, two], rows_input(1, 2, 3))),
+            return_exceptions=True,
+        )
+        assert isinstance(good, Inference) and all(isinstance(error, InvalidInputError) for error in bad)
+        assert_right(good, module, 1, 2, 3, 4)
+
+    run(deployment("host:0", models=(served,)), tmp_path, use)
+
+
 def test_what_would_be_late_is_refused(module: torch.nn.Module, tmp_path: Path) -> None:
     async def use(engine: LocalEngine) -> None:
         costs = engine.hosted[0].costs
