@@ -74,7 +74,7 @@ class Dispatcher {
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
 
-  // As Scheduler::submit, now. An accepted request ends sooner or later.
+  // As Scheduler::submit, now. An accepted request ends sooner or later; its number is free again then.
   Admission submit(std::int64_t request, int instance);
   // Takes the instance off its GPU as soon as nothing of it is queued or runs; no-op for one that is pinned.
   void evict(int instance);

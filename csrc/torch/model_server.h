@@ -24,8 +24,8 @@ class ModelServer {
   ModelServer(ServingSetup setup, std::vector<ServedInstance> instances, std::vector<std::vector<int>> link_of)
       : sessions_(std::move(instances), std::move(link_of)), dispatcher_(std::move(setup), sessions_) {}
 
-  // `request` is a number of the caller's own, `inputs` are tensors of one call of the instance, on the CPU:
-  // InvalidArgument for others.
+  // `request` is a number of the caller's own, used again only when it was answered; `inputs` are tensors of one call
+  // of the instance, on the CPU. InvalidArgument for others.
   Admission submit(std::int64_t request, int instance, std::vector<at::Tensor> inputs);
   // What was answered since the last call; waits until something was, or for so long.
   std::vector<Answer> wait_answers(std::chrono::milliseconds most);

@@ -42,6 +42,7 @@ void ServedSessions::put(std::int64_t request, int instance, std::vector<at::Ten
   }
   instances_[static_cast<std::size_t>(instance)].front().front().session->check(inputs);
   const std::scoped_lock lock(mutex_);
+  if (inputs_.contains(request)) throw InvalidArgument("request " + std::to_string(request) + " is under way already");
   inputs_[request] = std::move(inputs);
 }
 

@@ -31,7 +31,7 @@ class ServedSessions : public JobRunner {
   ServedSessions(std::vector<ServedInstance> instances, std::vector<std::vector<int>> link_of);
 
   // What a request brings, on the CPU; before it is submitted. InvalidArgument where it is no call of the instance by
-  // itself: joined with others it could fail them, or be answered by what is theirs.
+  // itself: joined with others it could fail them, or be answered by what is theirs. So for a number that is in use.
   void put(std::int64_t request, int instance, std::vector<at::Tensor> inputs);
   // The request's results, on the CPU; empty if it failed. Its inputs are gone then.
   std::vector<at::Tensor> take(std::int64_t request);

@@ -87,6 +87,7 @@ TEST_F(ModelServerTest, ABadCallFailsByItself) {
   EXPECT_THROW(server.submit(4, 0, {x, x}), InvalidArgument);
   EXPECT_THROW(server.submit(5, 9, {x}), InvalidArgument);
   EXPECT_THROW(server.submit(6, -1, {x}), InvalidArgument);
+  EXPECT_THROW(server.submit(1, 1, {x}), InvalidArgument) << "the number is in use until its answer is taken";
   server.submit(7, 0, {x});
   for (auto& [request, answer] : wait_for(server, 2)) {
     EXPECT_TRUE(answer.outputs.at(0).allclose(models[0].expected)) << request;
