@@ -16,7 +16,9 @@ from yarl import URL
 
 from deepplan.client.transport import REFUSED, Inputs, Outcome, answered, failed
 from deepplan.errors import ServingError, UnavailableError, UnknownNameError
+from deepplan.planning.records import field_types
 from deepplan.serving.inference import ModelMetadata, TensorSpec
+from deepplan.serving.messages import read
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 
@@ -58,7 +60,7 @@ class HttpTransport:
         try:
             described = json.loads(body)
             return ModelMetadata(model, _specs(described["inputs"]), _specs(described["outputs"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ServingError(f"{self._url} describes {model!r} otherwise than the protocol v2 does") from None
 
     async def infer(self, model: str, inputs: Inputs) -> Outcome:
@@ -111,7 +113,9 @@ def _encode(inputs: Inputs) -> tuple[bytes, dict[str, str]]:
 
 
 def _specs(tensors: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(tensor["name"], tensor["datatype"], tuple(tensor["shape"])) for tensor in tensors)
+    """Raises ValueError, KeyError or TypeError for anything else; it comes from who knows what server."""
+    keys = field_types(TensorSpec)
+    return tuple(read(TensorSpec, {key: tensor[key] for key in keys}, "a tensor") for tensor in tensors)
 
 
 def _error(status: int, body: bytes) -> str:

@@ -35,6 +35,7 @@ class FakeServer:
     stall_at: int = -1  # the number of the request at which everything stops for `stall_s`
     stall_s: float = 0.0
     ready: bool = True
+    metadata: str = ""  # how it describes inputs over HTTP, unless as they are
     token: str | None = None
     tls: tuple[Path, Path] | None = None  # certificate and key
     calls: list[str] = field(default_factory=list)  # the instances called, in order
@@ -117,7 +118,8 @@ class FakeServer:
     async def _http_metadata(self, request: web.Request) -> web.Response:
         if request.match_info["m"].startswith("nosuch"):
             return web.json_response({"error": "unknown model"}, status=404)
-        return web.json_response({"name": request.match_info["m"], "inputs": [INPUT], "outputs": [INPUT]})
+        inputs = json.loads(self.metadata) if self.metadata else [INPUT]
+        return web.json_response({"name": request.match_info["m"], "inputs": inputs, "outputs": [INPUT]})
 
     async def _http_infer(self, request: web.Request) -> web.Response:
         body = await request.read()

@@ -49,3 +49,9 @@ def test_another_seed_and_no_size() -> None:
     assert make("FP32", seed=1) != make("FP32", seed=2)
     with pytest.raises(InvalidInputError, match="x as BYTES"):
         make("BYTES")
+
+
+@pytest.mark.parametrize("shape", [(2, -5), (1 << 40,), (1 << 62, 1 << 62), (1,) * 70])
+def test_no_server_makes_it_run_out_of_memory(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInputError, match=r"x of shape .*cannot be made up"):
+        make("FP32", shape)

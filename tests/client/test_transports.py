@@ -125,6 +125,25 @@ def test_metadata_are_the_servers(protocol: str, serve: Callable[..., Any]) -> N
     run(main())
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        '[{"name": "x", "datatype": "FP32", "shape": "ab"}]',
+        '[{"name": "x", "datatype": "FP32", "shape": [1.5]}]',
+        '[{"name": 3, "datatype": ["FP32"], "shape": [1]}]',
+        '[{"name": "x", "datatype": "FP32"}]',
+        '"none"',
+    ],
+)
+def test_metadata_of_another_kind_are_refused(inputs: str, serve: Callable[..., Any]) -> None:
+    async def main() -> None:
+        async with connect(serve(metadata=inputs).http_url) as transport:
+            with pytest.raises(ServingError, match="otherwise than the protocol"):
+                await transport.metadata("m")
+
+    run(main())
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_server_that_is_not_ready_is_refused(
     protocol: str, serve: Callable[..., Any], every: Callable[..., Arrivals]
