@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import dataclasses
 import itertools
 import math
@@ -12,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,17 +19,17 @@ import torch
 from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.devices import Devices, resolve_devices
-from deepplan.engine.precision import precision
 from deepplan.engine.store import Store
 from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
+from deepplan.serving.answer_thread import AnswerThread
 from deepplan.serving.deployment import Deployment
 from deepplan.serving.hosting import HostedModel, host_model, partitions
 from deepplan.serving.inference import EngineStatus, GpuStatus, Inference, ModelMetadata, TensorData
 from deepplan.serving.kept_memory import KeptMemory
 from deepplan.serving.tensors import to_data, to_tensor
 
-_POLL_MS = 100
 _FREE_SHARE = 0.9  # of a device's free memory, for who does not say how much
+_DTYPES_OF_FP32 = frozenset({"fp32", "tf32"})  # the same tensors, of which products are computed differently
 
 Report = Callable[[str, float], None]  # what was done, and the share of all work
 
@@ -53,8 +51,7 @@ class LocalEngine:
         self._devices: Devices | None = None
         self._gpu_bytes = 0
         self._server: _core.ModelServer | None = None
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._answers: AnswerThread | None = None
         self._closing = threading.Event()
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[_core.Answer]] = {}
@@ -81,21 +78,20 @@ class LocalEngine:
 
     async def start(self, report: Report = lambda done, share: None) -> None:
         """Brings every model into pinned host memory. `report` is called in another thread. Raises DeepPlanError."""
-        self._loop = asyncio.get_running_loop()
         # In a thread that ends then: what torch keeps for each thread (handles of libraries, with their workspaces)
         # goes on to those that run models.
         with ThreadPoolExecutor(max_workers=1) as executor:
-            await self._loop.run_in_executor(executor, self._register, report)
+            await asyncio.get_running_loop().run_in_executor(executor, self._register, report)
         if self._devices is not None and not self._closing.is_set():
             self._serve(self._devices)
 
     async def infer(self, model: str, inputs: Sequence[TensorData], traceparent: str | None = None) -> Inference:
-        if self._server is None or self._loop is None:
+        if self._server is None:
             raise UnavailableError("models are still being registered; try again when the server is ready")
         index, hosted = self._find(model)
         request = next(self._numbers)
         tensors = [to_tensor(tensor) for tensor in inputs]
-        answered = self._waiting[request] = self._loop.create_future()
+        answered = self._waiting[request] = asyncio.get_running_loop().create_future()
         try:
             admission = self._server.submit(request, index, tensors)
             if not admission.accepted:
@@ -174,20 +170,13 @@ class LocalEngine:
         """Takes no more requests, ends what runs, and forgets where models are."""
         self._server = None  # a request taken from now on would have nobody to pass its answer on
         self._closing.set()
-        await asyncio.to_thread(self._join)
-        atexit.unregister(self._join)
+        if self._answers is not None:
+            await asyncio.to_thread(self._answers.join)
         self._running.clear()
         for hosted in self._hosted:
             for by_gpu in hosted.sessions:
                 for sessions in by_gpu:
                     sessions[0][1].evict()
-
-    def _join(self) -> None:
-        """Waits for what runs. Without this, a thread that is in the runtime as Python ends takes the process down."""
-        self._server = None
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
 
     def _overloaded(self, model: str, retry_after_ms: float) -> OverloadedError:
         objective = f"its objective of {self.deployment.objective_ms:g} ms"
@@ -235,13 +224,10 @@ class LocalEngine:
         self._check_memory()
         for name in devices.names:
             machine.target(name).set_budget(self._gpu_bytes)
-        server = self._server = self._dispatch(partitions(devices, self.deployment.pt))
+        dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in _DTYPES_OF_FP32), None)
+        self._server = self._dispatch(partitions(devices, self.deployment.pt))
         self._closing.clear()
-        self._thread = threading.Thread(
-            target=self._pass_answers_on, args=(server,), name="deepplan answers", daemon=True
-        )
-        self._thread.start()
-        atexit.register(self._join)  # for who forgets to close
+        self._answers = AnswerThread(self._server, dtype, self._settle)
 
     def _dispatch(self, by_gpu: Sequence[Devices]) -> _core.ModelServer:
         deployment = self.deployment
@@ -259,7 +245,7 @@ class LocalEngine:
 
     def _check_precisions(self) -> None:
         """torch has one switch for products of fp32 tensors, for all that run at a time."""
-        used = {hosted.plan.dtype for hosted in self._hosted} & {"fp32", "tf32"}
+        used = {hosted.plan.dtype for hosted in self._hosted} & _DTYPES_OF_FP32
         if len(used) > 1:
             raise InvalidInputError("models in fp32 and in tf32 cannot be served side by side; give all the same dtype")
 
@@ -270,18 +256,6 @@ class LocalEngine:
                     f"{hosted.served.served_name} takes {hosted.costs.device_bytes} bytes of a GPU and models may take "
                     f"{self._gpu_bytes}; give them more GPU memory or leave it out"
                 )
-
-    def _pass_answers_on(self, server: _core.ModelServer) -> None:
-        """The thread that waits for answers and hands them to the event loop. It is the last to let go of the server,
-        which then waits for what runs."""
-        assert self._loop is not None
-        dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in ("fp32", "tf32")), None)
-        with precision(dtype):
-            while not self._closing.is_set():
-                answers = server.wait_answers(_POLL_MS)
-                if answers:
-                    with suppress(RuntimeError):  # the loop has ended: nobody waits
-                        self._loop.call_soon_threadsafe(self._settle, answers)
 
     def _settle(self, answers: list[_core.Answer]) -> None:
         for answer in answers:
