@@ -218,7 +218,7 @@ class LocalEngine:
     def _serve(self, devices: Devices) -> None:
         """Begins to take requests."""
         memory_bytes = self.deployment.gpu_memory_bytes or min(
-            int(_FREE_SHARE * _core.memory_info(name)[0]) for name in devices.names
+            int(_FREE_SHARE * _free_bytes(name)) for name in devices.names
         )
         self._gpu_bytes = memory_bytes - _working_bytes(devices)
         self._check_memory()
@@ -272,6 +272,12 @@ class LocalEngine:
 
 def _index(names: Sequence[str], name: str) -> int:
     return names.index(name) if name in names else -1
+
+
+def _free_bytes(device: str) -> int:
+    """What nobody uses of its memory. The device does not count what models gave back, which is kept for the next."""
+    pool = machine.target(device)
+    return int(_core.memory_info(device)[0] + pool.reserved_bytes - pool.used_bytes)
 
 
 def _working_bytes(devices: Devices) -> int:

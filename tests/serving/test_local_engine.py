@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import deepplan
-from deepplan import models
+from deepplan import _core, models
+from deepplan.engine import machine
 from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
 from deepplan.serving.deployment import Deployment, ServedSource
 from deepplan.serving.inference import Inference, TensorData
@@ -326,6 +327,20 @@ def test_what_cannot_be_served_is_refused(
 
     with pytest.raises(InvalidInputError, match=said):
         asyncio.run(main())
+
+
+def test_what_models_gave_back_is_free(module: torch.nn.Module, tmp_path: Path) -> None:
+    free_bytes = _core.memory_info("host:0")[0]
+
+    async def use(engine: LocalEngine) -> None:
+        for _ in range(2):
+            assert engine.gpu_bytes == pytest.approx(0.9 * free_bytes, abs=1 << 20)
+            for name in engine.models:
+                await engine.infer(name, rows_input(1, 2, 3, 4))
+            assert machine.target("host:0").reserved_bytes >= 8 << 20
+            await engine.change(gpu_memory_bytes=None, objective_ms=None)
+
+    run(deployment("host:0"), tmp_path, use)
 
 
 def test_limits_can_be_changed_between_requests(module: torch.nn.Module, tmp_path: Path) -> None:
