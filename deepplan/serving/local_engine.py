@@ -77,12 +77,21 @@ class LocalEngine:
         return self._gpu_bytes
 
     async def start(self, report: Report = lambda done, share: None) -> None:
-        """Brings every model into pinned host memory. `report` is called in another thread. Raises DeepPlanError."""
+        """Brings every model into pinned host memory; cancelled, it ends with the model at hand, and the engine can
+        only be closed. `report` is called in another thread. Raises DeepPlanError."""
         # In a thread that ends then: what torch keeps for each thread (handles of libraries, with their workspaces)
         # goes on to those that run models.
-        with ThreadPoolExecutor(max_workers=1) as executor:
+        executor = ThreadPoolExecutor(max_workers=1)
+        try:
             await asyncio.get_running_loop().run_in_executor(executor, self._register, report)
-        if self._devices is not None and not self._closing.is_set():
+        except asyncio.CancelledError:
+            self._closing.set()
+            raise
+        finally:
+            await asyncio.to_thread(executor.shutdown)
+        if self._closing.is_set():
+            await asyncio.to_thread(self._give_back)  # what was registered since it was closed
+        elif self._devices is not None:
             self._serve(self._devices)
 
     async def infer(self, model: str, inputs: Sequence[TensorData], traceparent: str | None = None) -> Inference:
@@ -154,29 +163,35 @@ class LocalEngine:
 
     async def close(self) -> None:
         """Ends what runs; whoever still waits gets UnavailableError. Gives device and pinned memory back."""
+        self._closing.set()
         for answered in self._waiting.values():
             if not answered.done():
                 answered.set_exception(UnavailableError("the engine is being closed"))
         await self._halt()
-        self._hosted.clear()
-        self._instances.clear()
-        if self._devices is not None:
-            for name in self._devices.names:
-                machine.target(name).set_budget(0)
-                machine.target(name).trim()
-        _core.trim_arena()
+        await asyncio.to_thread(self._give_back)
 
     async def _halt(self) -> None:
-        """Takes no more requests, ends what runs, and forgets where models are."""
+        """Takes no more requests, ends what runs, and leaves nothing on the GPUs."""
         self._server = None  # a request taken from now on would have nobody to pass its answer on
-        self._closing.set()
         if self._answers is not None:
             await asyncio.to_thread(self._answers.join)
         self._running.clear()
+        await asyncio.to_thread(self._evict_all)
+
+    def _evict_all(self) -> None:
         for hosted in self._hosted:
             for by_gpu in hosted.sessions:
                 for sessions in by_gpu:
                     sessions[0][1].evict()
+
+    def _give_back(self) -> None:
+        """All that was registered, in host memory too."""
+        self._hosted.clear()
+        self._instances.clear()
+        for name in () if self._devices is None else self._devices.names:
+            machine.target(name).set_budget(0)
+            machine.target(name).trim()
+        _core.trim_arena()
 
     def _overloaded(self, model: str, retry_after_ms: float) -> OverloadedError:
         objective = f"its objective of {self.deployment.objective_ms:g} ms"
@@ -208,7 +223,7 @@ class LocalEngine:
             metadata = {name: ModelMetadata(name, hosted.inputs, hosted.outputs) for name in served.instance_names()}
             for name in metadata:
                 self._instances[name] = len(self._instances), hosted
-            self._models.update(metadata)
+            self._models = {**self._models, **metadata}  # whoever goes through them meanwhile has the old ones
             report(
                 f"{served.served_name}: {len(metadata)} in host memory in {time.perf_counter() - begin:.1f} s",
                 (number + 1) / len(deployment.models),
@@ -226,7 +241,6 @@ class LocalEngine:
             machine.target(name).set_budget(self._gpu_bytes)
         dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in _DTYPES_OF_FP32), None)
         self._server = self._dispatch(partitions(devices, self.deployment.pt))
-        self._closing.clear()
         self._answers = AnswerThread(self._server, dtype, self._settle)
 
     def _dispatch(self, by_gpu: Sequence[Devices]) -> _core.ModelServer:

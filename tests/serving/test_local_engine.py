@@ -279,6 +279,32 @@ def test_nothing_is_taken_while_it_halts(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+def test_registration_ends_early(module: torch.nn.Module, tmp_path: Path, how: str) -> None:
+    served = tuple(ServedSource("lookup", name=f"m{number}") for number in range(9))
+
+    async def main() -> None:
+        engine, loop = LocalEngine(deployment("host:0", models=served), tmp_path), asyncio.get_running_loop()
+        first = asyncio.Event()
+
+        def report(done: str, share: float) -> None:
+            loop.call_soon_threadsafe(first.set)
+
+        starting = asyncio.ensure_future(engine.start(report))
+        await first.wait()
+        if how == "cancelled":
+            starting.cancel()
+        else:
+            await engine.close()
+        await asyncio.wait((starting,))
+        assert starting.cancelled() is (how == "cancelled")
+        assert len(engine.models) < 9 and not engine.ready
+        await engine.close()
+        assert not engine.hosted
+
+    asyncio.run(main())
+
+
 def test_who_waits_as_it_is_closed_is_told(module: torch.nn.Module, tmp_path: Path) -> None:
     async def main() -> None:
         async with serving(deployment("host:0"), tmp_path) as engine:
