@@ -18,7 +18,7 @@ constexpr unsigned kThreads = 8;  // more bring nothing: memory bandwidth is the
 
 void touch_pages(char* data, std::size_t bytes) {
   const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 1U, kThreads);
-  const std::size_t share = (bytes / threads + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  const std::size_t share = (bytes / threads / kHugePageBytes + 1) * kHugePageBytes;  // never 0
   const auto touch_from = [=](std::size_t begin) {
     const std::size_t end = std::min(begin + share, bytes);
     for (std::size_t at = begin; at < end; at += kPageBytes) *static_cast<volatile char*>(data + at) = 0;
