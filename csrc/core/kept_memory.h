@@ -14,13 +14,14 @@ namespace deepplan {
 // whoever starts an engine can keep the weights for the next one. One process at a time uses it. Thread-safe.
 class KeptMemory : public std::enable_shared_from_this<KeptMemory> {
  public:
-  // `file` is duplicated. OutOfMemory where the system refuses.
+  // `file` is duplicated; InvalidArgument for what is no file that can keep memory.
   explicit KeptMemory(int file);
   ~KeptMemory();
   KeptMemory(const KeptMemory&) = delete;
   KeptMemory& operator=(const KeptMemory&) = delete;
 
-  // A new segment, at the end of the file. Destroying a segment gives its pages back to the system.
+  // A new segment, at the end of the file; OutOfMemory where the system refuses. Destroying a segment gives its pages
+  // back to the system.
   std::unique_ptr<PinnedSegment> append(std::size_t bytes);
   // One of an earlier process, with its contents. InvalidArgument where the file is too short or it is there already.
   std::unique_ptr<PinnedSegment> attach(std::size_t at, std::size_t bytes);
