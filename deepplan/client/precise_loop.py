@@ -17,11 +17,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+_SELECT_BELOW = 1024  # select(2) knows no higher descriptors
+
+
 class PreciseSelector(selectors.EpollSelector):
-    """Waits in microseconds: an epoll can itself be waited for, by select(2)."""
+    """Waits in microseconds: an epoll can itself be waited for, by select(2). In milliseconds where it is made with so
+    many files open that it cannot."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout > 0:
+        if timeout is not None and timeout > 0 and self.fileno() < _SELECT_BELOW:
             select.select([self], [], [], timeout)
             timeout = 0
         return super().select(timeout)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
+import resource
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -208,3 +209,15 @@ def test_an_interruption_is_not_lost_in_what_swallows_it() -> None:
         run(main())
     assert time.perf_counter() - begun < 30
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_loop_runs_with_many_files_open() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit[1] < 2000:
+        pytest.skip("so many files may not be open here")
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limit)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2000, limit[1]))
+        while stack.enter_context(open(os.devnull)).fileno() < 1024:
+            pass
+        assert run(asyncio.sleep(0.01, "done")) == "done"
