@@ -140,6 +140,7 @@ void Dispatcher::end(const DispatchedJob& job, bool cold, double begun_ms, const
   }
   ended_changed_.notify_all();
   const std::span<const int> idle = scheduler_.finish(job.gpu, now);
+  if (!error.empty() && job.cold) to_evict_.insert(job.instance);  // or the next would be taken for warm
   evict_wanted(job.gpu);
   if (ending_) return;
   for (const int gpu : std::vector<int>(idle.begin(), idle.end())) start(gpu, now);

@@ -35,8 +35,8 @@ class JobRunner {
  public:
   virtual ~JobRunner() = default;
   // Returns when the results are there; called by each GPU's own thread, for one job at a time. What it throws has
-  // become of all the job's requests. Returns whether the instance had to be brought in: memory may have been short
-  // where the scheduler counted on it.
+  // become of all the job's requests, and after a cold job the instance is not there. Returns whether the instance had
+  // to be brought in: memory may have been short where the scheduler counted on it.
   virtual bool run(const DispatchedJob& job) = 0;
   // An instance that nobody waits for leaves its GPU. Called while nothing of that instance runs; must not wait.
   virtual void evict(int gpu, int instance) = 0;

@@ -125,6 +125,19 @@ TEST(Dispatcher, AFailureIsItsOwnRequestsAlone) {
   }
 }
 
+TEST(Dispatcher, WhatFailedToComeInIsNotThere) {
+  NotingRunner runner;
+  runner.fail(0);
+  Dispatcher dispatcher(two_instances(), runner);
+  dispatcher.submit(1, 0);
+  EXPECT_EQ(wait_for(dispatcher, 1)[0].error, "it failed");
+  EXPECT_EQ(dispatcher.status().gpu_of[0], -1);
+  EXPECT_EQ(dispatcher.status().resident_bytes[0], 0u);
+  dispatcher.submit(2, 0);
+  wait_for(dispatcher, 1);
+  EXPECT_TRUE(runner.jobs()[1].cold) << "it is brought in once more";
+}
+
 TEST(Dispatcher, ACancelledRequestIsNotRun) {
   NotingRunner runner;
   Dispatcher dispatcher(two_instances(), runner);
