@@ -75,9 +75,10 @@ void bind_model_server(py::module_& module) {
            py::keep_alive<1, 5>())
       .def("submit", &ModelServer::submit, py::arg("request"), py::arg("instance"), py::arg("inputs"), NoGil())
       .def(
-          "wait_answers",
-          [](ModelServer& server, int most_ms) { return server.wait_answers(std::chrono::milliseconds(most_ms)); },
-          py::arg("most_ms"), NoGil())
+          "take_answers", [](ModelServer& server) { return server.wait_answers(std::chrono::milliseconds(0)); },
+          NoGil())
+      .def("fileno", &ModelServer::answers_descriptor)
+      .def("stop", &ModelServer::stop, NoGil())
       .def("cancel", &ModelServer::cancel, py::arg("request"), NoGil())
       .def("evict", &ModelServer::evict, py::arg("instance"), NoGil())
       .def("status", &ModelServer::status, NoGil());

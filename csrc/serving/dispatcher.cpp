@@ -22,10 +22,10 @@ Dispatcher::Dispatcher(ServingSetup setup, JobRunner& runner)
   for (int gpu = 0; gpu < gpus; ++gpu) workers_[gpu]->thread = std::thread([this, gpu] { work(gpu); });
 }
 
-Dispatcher::~Dispatcher() {
+void Dispatcher::stop() {
   {
     const std::scoped_lock lock(mutex_);
-    ending_ = true;
+    if (std::exchange(ending_, true)) return;
   }
   for (const auto& worker : workers_) worker->changed.notify_one();
   for (const auto& worker : workers_) worker->thread.join();
@@ -37,6 +37,7 @@ double Dispatcher::now_ms() const {
 
 Admission Dispatcher::submit(std::int64_t request, int instance) {
   const std::scoped_lock lock(mutex_);
+  if (ending_) throw InvalidArgument("request " + std::to_string(request) + " comes after the end");
   const double now = now_ms();
   const Admission admission = scheduler_.submit(request, instance, now);
   if (admission.accepted) {
@@ -138,7 +139,7 @@ void Dispatcher::end(const DispatchedJob& job, bool cold, double begun_ms, const
                       .error = error});
     waiting_.erase(waiting);
   }
-  ended_changed_.notify_all();
+  any_ended_.set();
   const std::span<const int> idle = scheduler_.finish(job.gpu, now);
   if (!error.empty() && job.cold) to_evict_.insert(job.instance);  // or the next would be taken for warm
   evict_wanted(job.gpu);
@@ -147,8 +148,9 @@ void Dispatcher::end(const DispatchedJob& job, bool cold, double begun_ms, const
 }
 
 std::vector<EndedRequest> Dispatcher::wait_ended(std::chrono::milliseconds most) {
-  std::unique_lock lock(mutex_);
-  ended_changed_.wait_for(lock, most, [&] { return !ended_.empty(); });
+  any_ended_.wait(most);
+  const std::scoped_lock lock(mutex_);
+  any_ended_.clear();
   return std::exchange(ended_, {});
 }
 

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "serving/event_file.h"
 #include "serving/scheduler.h"
 
 namespace deepplan {
@@ -69,8 +70,7 @@ class Dispatcher {
  public:
   // `runner` must outlive it. Errors as Scheduler's.
   Dispatcher(ServingSetup setup, JobRunner& runner);
-  // Running jobs end; what is still queued is dropped without an answer.
-  ~Dispatcher();
+  ~Dispatcher() { stop(); }
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
 
@@ -80,8 +80,14 @@ class Dispatcher {
   void evict(int instance);
   // What ended since the last call; waits until something has, or for so long.
   std::vector<EndedRequest> wait_ended(std::chrono::milliseconds most);
+  // Readable while something has ended that was not taken.
+  int ended_descriptor() const { return any_ended_.descriptor(); }
   // Nobody wants the answer any more. Returns whether the request has left the queue; if not it ends as others do.
   bool cancel(std::int64_t request);
+
+  // Returns when no job runs any more. What is still queued is dropped without an answer, and nothing is taken any
+  // more.
+  void stop();
 
   DispatcherStatus status() const;
 
@@ -112,8 +118,8 @@ class Dispatcher {
   std::vector<int> queued_;                            // by GPU
   std::unordered_map<std::int64_t, Waiting> waiting_;  // by request, those running among them
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::condition_variable ended_changed_;
   std::vector<EndedRequest> ended_;
+  EventFile any_ended_;
   double slowdown_ = 1;
   bool ending_ = false;
 };

@@ -29,9 +29,13 @@ class ModelServer {
   Admission submit(std::int64_t request, int instance, std::vector<at::Tensor> inputs);
   // What was answered since the last call; waits until something was, or for so long.
   std::vector<Answer> wait_answers(std::chrono::milliseconds most);
+  // Readable while there are any.
+  int answers_descriptor() const { return dispatcher_.ended_descriptor(); }
   // Whether the request will not be answered any more.
   bool cancel(std::int64_t request);
   void evict(int instance) { dispatcher_.evict(instance); }
+  // As Dispatcher::stop().
+  void stop() { dispatcher_.stop(); }
   DispatcherStatus status() const { return dispatcher_.status(); }
 
  private:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,9 +20,9 @@ import torch
 from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.devices import Devices, resolve_devices
+from deepplan.engine.precision import precision
 from deepplan.engine.store import Store
 from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
-from deepplan.serving.answer_thread import AnswerThread
 from deepplan.serving.deployment import Deployment
 from deepplan.serving.hosting import HostedModel, host_model, partitions
 from deepplan.serving.inference import EngineStatus, GpuStatus, Inference, ModelMetadata, TensorData
@@ -51,7 +52,7 @@ class LocalEngine:
         self._devices: Devices | None = None
         self._gpu_bytes = 0
         self._server: _core.ModelServer | None = None
-        self._answers: AnswerThread | None = None
+        self._precision = ExitStack()
         self._closing = threading.Event()
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[_core.Answer]] = {}
@@ -172,9 +173,11 @@ class LocalEngine:
 
     async def _halt(self) -> None:
         """Takes no more requests, ends what runs, and leaves nothing on the GPUs."""
-        self._server = None  # a request taken from now on would have nobody to pass its answer on
-        if self._answers is not None:
-            await asyncio.to_thread(self._answers.join)
+        server, self._server = self._server, None
+        if server is not None:
+            asyncio.get_running_loop().remove_reader(server.fileno())
+            await asyncio.to_thread(server.stop)
+            self._precision.close()
         self._running.clear()
         await asyncio.to_thread(self._evict_all)
 
@@ -240,8 +243,9 @@ class LocalEngine:
         for name in devices.names:
             machine.target(name).set_budget(self._gpu_bytes)
         dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in _DTYPES_OF_FP32), None)
+        self._precision.enter_context(precision(dtype))
         self._server = self._dispatch(partitions(devices, self.deployment.pt))
-        self._answers = AnswerThread(self._server, dtype, self._settle)
+        asyncio.get_running_loop().add_reader(self._server.fileno(), self._settle)
 
     def _dispatch(self, by_gpu: Sequence[Devices]) -> _core.ModelServer:
         deployment = self.deployment
@@ -271,11 +275,11 @@ class LocalEngine:
                     f"{self._gpu_bytes}; give them more GPU memory or leave it out"
                 )
 
-    def _settle(self, answers: list[_core.Answer]) -> None:
-        for answer in answers:
-            hosted = self._running.pop(answer.request, None)
-            if hosted is None:
-                continue  # it ended as the engine was closed
+    def _settle(self) -> None:
+        """Passes answers on: called by the event loop when there are any."""
+        assert self._server is not None
+        for answer in self._server.take_answers():
+            hosted = self._running.pop(answer.request)
             if answer.cold and answer.leads_batch and not answer.error:
                 moved = hosted.path_bytes(answer.links)
                 self._path_bytes.update(pcie=moved.pcie, nvlink=moved.nvlink, zero_copy=moved.zero_copy)

@@ -186,6 +186,16 @@ TEST(Dispatcher, KeepsAnEvictionThatCannotBeOnlyOnce) {
   EXPECT_EQ(dispatcher.status().gpu_of[0], 0);
 }
 
+TEST(Dispatcher, TakesNothingOnceItHasStopped) {
+  NotingRunner runner;
+  Dispatcher dispatcher(two_instances(), runner);
+  dispatcher.submit(1, 0);
+  dispatcher.stop();
+  dispatcher.stop();
+  EXPECT_EQ(wait_for(dispatcher, 1)[0].request, 1) << "what ran has ended";
+  EXPECT_THROW(dispatcher.submit(2, 0), InvalidArgument);
+}
+
 TEST(Dispatcher, DropsWhatIsQueuedAtItsEnd) {
   NotingRunner runner;
   {
