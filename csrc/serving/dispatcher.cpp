@@ -102,18 +102,51 @@ void Dispatcher::work(int gpu) {
     worker.job.reset();
     const double begun_ms = now_ms();
     lock.unlock();
-    bool cold = job.cold;
-    std::string error;
-    try {
-      cold = runner_.run(job);
-    } catch (const Error& caught) {
-      error = caught.message();
-    } catch (const std::exception& caught) {
-      error = caught.what();
-    }
+    std::vector<EndedRequest> ended = carry_out(job);
     lock.lock();
-    end(job, cold, begun_ms, error);
+    end(job, begun_ms, std::move(ended));
   }
+}
+
+Dispatcher::Outcome Dispatcher::run(const DispatchedJob& job) {
+  try {
+    return {runner_.run(job), ""};
+  } catch (const Error& caught) {
+    return {job.cold, caught.message()};
+  } catch (const std::exception& caught) {
+    return {job.cold, caught.what()};
+  }
+}
+
+// A call that fails must not fail those that happened to run with it: each is tried by itself then.
+std::vector<EndedRequest> Dispatcher::carry_out(const DispatchedJob& job) {
+  std::vector<EndedRequest> ended;
+  const auto note = [&](const DispatchedJob& done, const Outcome& outcome) {
+    for (const std::int64_t request : done.requests) {
+      ended.push_back({.request = request,
+                       .gpu = done.gpu,
+                       .cold = outcome.cold,
+                       .links = outcome.cold ? std::max(1, static_cast<int>(done.links.size())) : 0,
+                       .batch_size = done.batch_size,
+                       .leads_batch = request == done.requests.front(),
+                       .error = outcome.error});
+    }
+  };
+  const Outcome together = run(job);
+  if (together.error.empty() || job.requests.size() == 1) {
+    note(job, together);
+    return ended;
+  }
+  DispatchedJob alone = job;
+  alone.batch_size = 1;
+  alone.evicted.clear();
+  for (const std::int64_t request : job.requests) {
+    alone.requests = {request};
+    const Outcome outcome = run(alone);
+    if (outcome.error.empty()) alone.cold = false;  // it is there for the next
+    note(alone, outcome);
+  }
+  return ended;
 }
 
 // A moving average: one slow job says little, and what a machine can do changes.
@@ -123,25 +156,22 @@ void Dispatcher::learn(const DispatchedJob& job, double now) {
   scheduler_.set_slowdown(slowdown_);
 }
 
-void Dispatcher::end(const DispatchedJob& job, bool cold, double begun_ms, const std::string& error) {
+void Dispatcher::end(const DispatchedJob& job, double begun_ms, std::vector<EndedRequest> ended) {
   const double now = now_ms();
-  if (error.empty() && cold == job.cold) learn(job, now);
-  for (std::size_t i = 0; i < job.requests.size(); ++i) {
-    const auto waiting = waiting_.find(job.requests[i]);
-    ended_.push_back({.request = job.requests[i],
-                      .gpu = job.gpu,
-                      .cold = cold,
-                      .links = cold ? std::max(1, static_cast<int>(job.links.size())) : 0,
-                      .batch_size = job.batch_size,
-                      .leads_batch = i == 0,
-                      .queue_ms = begun_ms - waiting->second.submitted_ms,
-                      .run_ms = now - begun_ms,
-                      .error = error});
+  const bool as_planned = ended[0].batch_size == job.batch_size && ended[0].cold == job.cold;
+  if (as_planned && ended[0].error.empty()) learn(job, now);
+  const bool is_there =
+      !job.cold || std::any_of(ended.begin(), ended.end(), [](const auto& each) { return each.error.empty(); });
+  for (EndedRequest& each : ended) {
+    const auto waiting = waiting_.find(each.request);
+    each.queue_ms = begun_ms - waiting->second.submitted_ms;
+    each.run_ms = now - begun_ms;
     waiting_.erase(waiting);
+    ended_.push_back(std::move(each));
   }
   any_ended_.set();
   const std::span<const int> idle = scheduler_.finish(job.gpu, now);
-  if (!error.empty() && job.cold) to_evict_.insert(job.instance);  // or the next would be taken for warm
+  if (!is_there) to_evict_.insert(job.instance);  // or the next would be taken for warm
   evict_wanted(job.gpu);
   if (ending_) return;
   for (const int gpu : std::vector<int>(idle.begin(), idle.end())) start(gpu, now);

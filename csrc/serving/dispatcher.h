@@ -36,8 +36,9 @@ class JobRunner {
  public:
   virtual ~JobRunner() = default;
   // Returns when the results are there; called by each GPU's own thread, for one job at a time. What it throws has
-  // become of all the job's requests, and after a cold job the instance is not there. Returns whether the instance had
-  // to be brought in: memory may have been short where the scheduler counted on it.
+  // become of the job's request, and after a cold job the instance is not there; of several requests, each is run once
+  // more by itself. Returns whether the instance had to be brought in: memory may have been short where the scheduler
+  // counted on it.
   virtual bool run(const DispatchedJob& job) = 0;
   // An instance that nobody waits for leaves its GPU. Called while nothing of that instance runs; must not wait.
   virtual void evict(int gpu, int instance) = 0;
@@ -103,12 +104,19 @@ class Dispatcher {
     double submitted_ms = 0;
   };
 
+  struct Outcome {
+    bool cold = false;
+    std::string error;
+  };
+
   double now_ms() const;
   void start(int gpu, double now_ms);
   void evict_wanted(int gpu);
   void work(int gpu);
+  Outcome run(const DispatchedJob& job);
+  std::vector<EndedRequest> carry_out(const DispatchedJob& job);
   void learn(const DispatchedJob& job, double now_ms);
-  void end(const DispatchedJob& job, bool cold, double begun_ms, const std::string& error);
+  void end(const DispatchedJob& job, double begun_ms, std::vector<EndedRequest> ended);
 
   JobRunner& runner_;
   const std::chrono::steady_clock::time_point epoch_;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <random>
@@ -31,13 +32,15 @@ class NotingRunner : public JobRunner {
     changed_.notify_all();
     changed_.wait(lock, [&] { return !held_; });
     running_.erase(job.gpu);
-    if (job.instance == failing_) throw InvalidArgument("it failed");
+    const bool fails = job.instance == failing_ || std::ranges::count(job.requests, bad_request_) > 0;
+    if (fails && job.cold) resident_[job.gpu].erase(job.instance);
+    if (fails) throw InvalidArgument("it failed");
     return job.cold;
   }
 
   void evict(int gpu, int instance) override {
     const std::scoped_lock lock(mutex_);
-    EXPECT_EQ(resident_[gpu].erase(instance), 1u);
+    EXPECT_TRUE(resident_[gpu].erase(instance) == 1u || instance == failing_);
   }
 
   void hold(bool held) {
@@ -54,12 +57,14 @@ class NotingRunner : public JobRunner {
     return jobs_;
   }
   void fail(int instance) { failing_ = instance; }
+  void fail_request(std::int64_t request) { bad_request_ = request; }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   bool held_ = false;
   int failing_ = -1;
+  std::int64_t bad_request_ = -1;
   std::set<int> running_;
   std::map<int, std::set<int>> resident_;
   std::vector<DispatchedJob> jobs_;
@@ -122,6 +127,30 @@ TEST(Dispatcher, AFailureIsItsOwnRequestsAlone) {
   dispatcher.submit(2, 1);
   for (const EndedRequest& ended : wait_for(dispatcher, 2)) {
     EXPECT_EQ(ended.error, ended.request == 1 ? "it failed" : "");
+  }
+}
+
+TEST(Dispatcher, ABadCallDoesNotFailThoseItRunsWith) {
+  for (const bool cold : {true, false}) {
+    NotingRunner runner;
+    ServedModel model = simple_model(10);
+    model.batches.push_back({4, 2.0, {11.0}});
+    Dispatcher dispatcher(setup_of({model}, {0, 0}, {.gpus = 1, .gpu_bytes = 100}), runner);
+    runner.fail_request(3);
+    runner.hold(true);
+    dispatcher.submit(1, cold ? 1 : 0);
+    runner.wait_for_jobs(1);
+    for (const int request : {2, 3, 4, 5}) dispatcher.submit(request, 0);
+    runner.hold(false);
+    for (const EndedRequest& ended : wait_for(dispatcher, 5)) {
+      EXPECT_EQ(ended.error, ended.request == 3 ? "it failed" : "");
+      EXPECT_EQ(ended.batch_size, 1);
+      EXPECT_TRUE(ended.leads_batch);
+      EXPECT_EQ(ended.cold, ended.request == 1 || (cold && ended.request == 2));
+    }
+    EXPECT_EQ(runner.jobs().size(), 6u) << "one alone, four together and then one by one";
+    EXPECT_EQ(runner.jobs()[1].batch_size, 4);
+    EXPECT_EQ(dispatcher.status().gpu_of[0], 0);
   }
 }
 

@@ -186,6 +186,22 @@ def test_a_call_of_another_signature_is_refused(module: torch.nn.Module, tmp_pat
     run(deployment("host:0", models=(served,)), tmp_path, use)
 
 
+def test_a_call_that_fails_spares_those_it_runs_with(module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        asked = [(1, 2, 3, ROWS if index % 5 == 4 else index) for index in range(30)]
+        answers = await asyncio.gather(
+            *(engine.infer("lookup", rows_input(*rows)) for rows in asked), return_exceptions=True
+        )
+        for rows, answer in zip(asked, answers):
+            if rows[-1] == ROWS:
+                assert isinstance(answer, RunError)
+            else:
+                assert isinstance(answer, Inference)
+                assert_right(answer, module, *rows)
+
+    run(deployment("host:0", models=(ServedSource("lookup", batch_sizes=(1, 4)),)), tmp_path, use)
+
+
 def test_what_would_be_late_is_refused(module: torch.nn.Module, tmp_path: Path) -> None:
     async def use(engine: LocalEngine) -> None:
         costs = engine.hosted[0].costs
