@@ -69,11 +69,14 @@ void bind_arena(py::module_& module) {
       .def_readonly("reserved_bytes", &PinnedArenaStats::reserved_bytes)
       .def_readonly("used_bytes", &PinnedArenaStats::used_bytes)
       .def_readonly("segments", &PinnedArenaStats::segments);
-  module.def("arena_stats", [] { return process_arena().stats(); });
+  // All of these wait while somebody pins memory, which takes seconds.
+  module.def("arena_stats", [] { return process_arena().stats(); }, py::call_guard<py::gil_scoped_release>());
   module.def(
       "reserve_arena", [](std::size_t bytes) { process_arena().reserve(bytes); }, py::arg("bytes"),
       py::call_guard<py::gil_scoped_release>());
-  module.def("set_arena_limit", [](std::size_t bytes) { process_arena().set_limit(bytes); }, py::arg("bytes"));
+  module.def(
+      "set_arena_limit", [](std::size_t bytes) { process_arena().set_limit(bytes); }, py::arg("bytes"),
+      py::call_guard<py::gil_scoped_release>());
   py::class_<KeptMemory, std::shared_ptr<KeptMemory>>(module, "KeptMemory")
       .def(py::init<int>(), py::arg("file"))
       .def("release_rest", &KeptMemory::release_rest, py::call_guard<py::gil_scoped_release>());
@@ -83,7 +86,7 @@ void bind_arena(py::module_& module) {
         process_arena().use([memory](std::size_t bytes) { return memory->append(bytes); },
                             [memory](std::size_t at, std::size_t bytes) { return memory->attach(at, bytes); });
       },
-      py::arg("memory"));
+      py::arg("memory"), py::call_guard<py::gil_scoped_release>());
   py::class_<KeptPlace>(module, "KeptPlace")
       .def(py::init<std::size_t, std::size_t, std::size_t, std::size_t>(), py::arg("segment_at"),
            py::arg("segment_bytes"), py::arg("offset"), py::arg("bytes"))

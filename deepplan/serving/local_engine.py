@@ -144,7 +144,7 @@ class LocalEngine:
         self._serve(self._devices)
 
     async def status(self) -> EngineStatus:
-        arena = _core.arena_stats()
+        arena = await asyncio.to_thread(_core.arena_stats)  # which waits for who pins memory
         if self._server is None or self._devices is None:
             return EngineStatus((), arena.reserved_bytes, arena.used_bytes, 0, {}, 0)
         status = self._server.status()
