@@ -19,7 +19,12 @@ Dispatcher::Dispatcher(ServingSetup setup, JobRunner& runner)
   const int gpus = scheduler_.gpu_count();
   queued_.assign(gpus, 0);
   for (int gpu = 0; gpu < gpus; ++gpu) workers_.push_back(std::make_unique<Worker>());
-  for (int gpu = 0; gpu < gpus; ++gpu) workers_[gpu]->thread = std::thread([this, gpu] { work(gpu); });
+  try {
+    for (int gpu = 0; gpu < gpus; ++gpu) workers_[gpu]->thread = std::thread([this, gpu] { work(gpu); });
+  } catch (...) {
+    stop();  // those that began
+    throw;
+  }
 }
 
 void Dispatcher::stop() {
@@ -28,7 +33,9 @@ void Dispatcher::stop() {
     if (std::exchange(ending_, true)) return;
   }
   for (const auto& worker : workers_) worker->changed.notify_one();
-  for (const auto& worker : workers_) worker->thread.join();
+  for (const auto& worker : workers_) {
+    if (worker->thread.joinable()) worker->thread.join();
+  }
 }
 
 double Dispatcher::now_ms() const {

@@ -69,7 +69,7 @@ struct DispatcherStatus {
 // Jobs that take longer than predicted, as when many GPUs load at a time, make it admit fewer requests. Thread-safe.
 class Dispatcher {
  public:
-  // `runner` must outlive it. Errors as Scheduler's.
+  // `runner` must outlive it. Errors as Scheduler's, and std::system_error where the system has no thread to give.
   Dispatcher(ServingSetup setup, JobRunner& runner);
   ~Dispatcher() { stop(); }
   Dispatcher(const Dispatcher&) = delete;

@@ -1,13 +1,16 @@
 #include "serving/dispatcher.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <map>
 #include <random>
 #include <set>
 #include <stdexcept>
+#include <system_error>
 
 #include "core/error.h"
 #include "serving/small_setups.h"
@@ -241,6 +244,24 @@ TEST(Dispatcher, DropsWhatIsQueuedAtItsEnd) {
   }
   EXPECT_EQ(runner.jobs().size(), 1u);
 }
+
+#ifndef __SANITIZE_THREAD__
+#ifndef __SANITIZE_ADDRESS__  // both need address space themselves
+TEST(Dispatcher, ThrowsWhereThereAreNoThreads) {
+  const auto make = [] {
+    const rlimit few{.rlim_cur = std::size_t{1} << 29, .rlim_max = std::size_t{1} << 29};
+    setrlimit(RLIMIT_AS, &few);  // each thread's stack takes 8 MiB of it
+    NotingRunner runner;
+    try {
+      const Dispatcher dispatcher(setup_of({simple_model(10)}, {0}, {.gpus = 500, .gpu_bytes = 100}), runner);
+    } catch (const std::system_error&) {
+      std::_Exit(7);
+    }
+  };
+  EXPECT_EXIT(make(), testing::ExitedWithCode(7), "");
+}
+#endif
+#endif
 
 // Several threads submit, cancel and evict at random; every accepted request ends once or was cancelled.
 TEST(Dispatcher, LosesNothingUnderManyThreads) {
