@@ -180,15 +180,20 @@ class ProcessEngine:
 
     async def _end_if_silent(self, child: EngineChild) -> None:
         silence_s = self._restarting.silence_s
-        with suppress(UnavailableError):  # it has ended by itself
-            while True:
-                await asyncio.sleep(silence_s / 2)
-                try:
-                    await asyncio.wait_for(self._ask({"kind": "ping"}), silence_s)
-                except asyncio.TimeoutError:
+        while True:
+            await asyncio.sleep(silence_s / 2)
+            ping = asyncio.ensure_future(self._ask({"kind": "ping"}))
+            try:
+                for _ in range(2):  # where this process itself stood still, the answer lies there and is read now
+                    await asyncio.wait((ping,), timeout=silence_s / 2)
+                if not ping.done():
                     logger.error("the engine's process has answered nothing for %g s and is ended", silence_s)
                     await child.kill()
                     return
+                if isinstance(ping.exception(), UnavailableError):
+                    return  # it has ended by itself
+            finally:
+                ping.cancel()
 
     async def _ask(self, header: Header, tensors: Sequence[TensorData] = (), lives: int = 1) -> Any:
         """What the process answers. Raises what it raised, and UnavailableError when it ends and no life is left."""
