@@ -55,6 +55,7 @@ void bind_model_server(py::module_& module) {
       .def_property_readonly("queue_ms", [](const Answer& answer) { return answer.ended.queue_ms; })
       .def_property_readonly("run_ms", [](const Answer& answer) { return answer.ended.run_ms; })
       .def_property_readonly("error", [](const Answer& answer) { return answer.ended.error; })
+      .def_property_readonly("device_failed", [](const Answer& answer) { return answer.ended.device_failed; })
       .def_readonly("outputs", &Answer::outputs);
   py::class_<DispatcherStatus>(module, "DispatcherStatus")
       .def_readonly("counters", &DispatcherStatus::counters)

@@ -117,7 +117,9 @@ void Dispatcher::work(int gpu) {
 
 Dispatcher::Outcome Dispatcher::run(const DispatchedJob& job) {
   try {
-    return {runner_.run(job), ""};
+    return {.cold = runner_.run(job)};
+  } catch (const DeviceError& caught) {
+    return {job.cold, caught.message(), true};
   } catch (const Error& caught) {
     return {job.cold, caught.message()};
   } catch (const std::exception& caught) {
@@ -136,11 +138,12 @@ std::vector<EndedRequest> Dispatcher::carry_out(const DispatchedJob& job) {
                        .links = outcome.cold ? std::max(1, static_cast<int>(done.links.size())) : 0,
                        .batch_size = done.batch_size,
                        .leads_batch = request == done.requests.front(),
-                       .error = outcome.error});
+                       .error = outcome.error,
+                       .device_failed = outcome.device_failed});
     }
   };
   const Outcome together = run(job);
-  if (together.error.empty() || job.requests.size() == 1) {
+  if (together.error.empty() || together.device_failed || job.requests.size() == 1) {
     note(job, together);
     return ended;
   }

@@ -37,8 +37,8 @@ class JobRunner {
   virtual ~JobRunner() = default;
   // Returns when the results are there; called by each GPU's own thread, for one job at a time. What it throws has
   // become of the job's request, and after a cold job the instance is not there; of several requests, each is run once
-  // more by itself. Returns whether the instance had to be brought in: memory may have been short where the scheduler
-  // counted on it.
+  // more by itself, unless it is a DeviceError: nothing can run on the GPU after that. Returns whether the instance had
+  // to be brought in: memory may have been short where the scheduler counted on it.
   virtual bool run(const DispatchedJob& job) = 0;
   // An instance that nobody waits for leaves its GPU. Called while nothing of that instance runs; must not wait.
   virtual void evict(int gpu, int instance) = 0;
@@ -54,7 +54,8 @@ struct EndedRequest {
   bool leads_batch = false;  // of the requests of a job, the first
   double queue_ms = 0;       // from its submission to the begin of its job
   double run_ms = 0;
-  std::string error;  // empty: it was answered
+  std::string error;           // empty: it was answered
+  bool device_failed = false;  // with an error after which the GPU answers nothing any more
 };
 
 struct DispatcherStatus {
@@ -106,7 +107,8 @@ class Dispatcher {
 
   struct Outcome {
     bool cold = false;
-    std::string error;
+    std::string error = {};
+    bool device_failed = false;
   };
 
   double now_ms() const;

@@ -96,6 +96,7 @@ bool ServedSessions::run(const DispatchedJob& job) {
   try {
     return run_on(*session, job);
   } catch (const c10::Error& error) {
+    session->settle();     // throws where the GPU is lost
     throw_as_ours(error);  // that of a kernel comes out with the results, if not before
   }
 }

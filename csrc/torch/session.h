@@ -61,6 +61,10 @@ class Session {
   // copy and captured runs.
   void encode();
 
+  // Waits for all that was begun on the target, none of it by another thread; DeviceError where that has failed for
+  // good.
+  void settle();
+
   // InvalidArgument for inputs that run() refuses. Waits for nobody.
   void check(const std::vector<at::Tensor>& inputs) const;
 
@@ -126,7 +130,6 @@ class Session {
   std::vector<c10::IValue> issue_warm(char* device_base, const std::vector<at::Tensor>& inputs, Stream& stream);
   ResidencyLease acquire();
   WeightLayout lay_out(const ExecutionPlan& plan) const;
-  void settle();
   void make_clock();
   void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
   LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from deepplan.errors import (
     DeepPlanError,
+    DeviceError,
     InvalidInputError,
     OverloadedError,
     RunError,
@@ -69,6 +70,7 @@ _KINDS: tuple[tuple[type[DeepPlanError], int, str, str], ...] = (
     (UnavailableError, 503, "UNAVAILABLE", "OTHER"),
     (TimedOutError, 504, "DEADLINE_EXCEEDED", "OTHER"),
     (RunError, 500, "INTERNAL", "BACKEND"),
+    (DeviceError, 500, "INTERNAL", "BACKEND"),
 )
 
 

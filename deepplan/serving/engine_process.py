@@ -1,7 +1,8 @@
 """The process that an engine runs in, started by `deepplan.serving.engine_child`: the number of a socket is all it is
 given on its command line; what to serve comes over that.
 
-It ends when it is told to, and at once when the other end of the socket is gone: nobody is left to answer.
+It ends when it is told to, when a GPU fails, as that answers nothing in this process any more, and at once when the
+other end of the socket is gone: nobody is left to answer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepplan.errors import DeepPlanError, InvalidInputError
+from deepplan.errors import DeepPlanError, DeviceError, InvalidInputError
 from deepplan.planning.records import from_json
 from deepplan.serving.connection import Connection
 from deepplan.serving.deployment import Deployment
@@ -28,7 +29,7 @@ from deepplan.serving.messages import Header, answer_header, error_header, read
 
 logger = logging.getLogger("deepplan.serving")
 
-_ORPHANED = 3  # the exit status of a process whose server is gone
+_CUT_OFF = 3  # the exit status of a process whose connection has ended
 
 
 class EngineProcess:
@@ -99,6 +100,9 @@ class EngineProcess:
         except Exception as error:
             _log_defect(error)
             self.connection.send({"kind": "error", "id": number, **error_header(error)})
+            if type(error) is DeviceError:  # not OutOfMemoryError, which passes
+                logger.critical("%s; the process ends, for another to go on", error)
+                self.connection.close()
         finally:
             self._tasks.pop(number, None)
 
@@ -126,7 +130,7 @@ def _log_defect(error: Exception) -> None:
 
 
 def _leave(lost: asyncio.Future[None]) -> None:
-    os._exit(_ORPHANED)
+    os._exit(_CUT_OFF)
 
 
 async def serve(descriptor: int) -> None:

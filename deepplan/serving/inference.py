@@ -112,7 +112,7 @@ class Engine(Protocol):
         and of its types and shapes. Cancelling gives the place in the queue up.
 
         Raises UnknownNameError; OverloadedError where the objective cannot be held; UnavailableError while the engine
-        does not run or drains; RunError where the model failed.
+        does not run or drains; RunError where the model failed; DeviceError where its GPU did, for good.
         """
 
     async def evict(self, model: str) -> None:

@@ -22,7 +22,14 @@ from deepplan.engine import machine
 from deepplan.engine.devices import Devices, resolve_devices
 from deepplan.engine.precision import precision
 from deepplan.engine.store import Store
-from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
+from deepplan.errors import (
+    DeviceError,
+    InvalidInputError,
+    OverloadedError,
+    RunError,
+    UnavailableError,
+    UnknownNameError,
+)
 from deepplan.serving.deployment import Deployment
 from deepplan.serving.hosting import HostedModel, host_model, partitions
 from deepplan.serving.inference import EngineStatus, GpuStatus, Inference, ModelMetadata, TensorData
@@ -115,6 +122,8 @@ class LocalEngine:
                 raise
         finally:
             del self._waiting[request]
+        if answer.device_failed:
+            raise DeviceError(f"{model} failed, and its GPU with it: {answer.error}")
         if answer.error:
             raise RunError(f"{model} failed: {answer.error}")
         return Inference(

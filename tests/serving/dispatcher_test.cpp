@@ -157,6 +157,28 @@ TEST(Dispatcher, ABadCallDoesNotFailThoseItRunsWith) {
   }
 }
 
+TEST(Dispatcher, NothingIsTriedAgainOnADeviceThatFailed) {
+  struct LostDevice : JobRunner {
+    bool run(const DispatchedJob& job) override {
+      ++runs;
+      if (job.requests.size() > 1) throw DeviceError("it is lost");
+      std::this_thread::sleep_for(milliseconds(50));  // others queue meanwhile
+      return job.cold;
+    }
+    void evict(int, int) override {}
+    std::atomic<int> runs = 0;
+  } runner;
+  ServedModel model = simple_model(10);
+  model.batches.push_back({2, 1.0, {10.0}});
+  Dispatcher dispatcher(setup_of({model}, {0}, {.gpus = 1, .gpu_bytes = 100}), runner);
+  for (int request = 0; request < 3; ++request) dispatcher.submit(request, 0);
+  for (const EndedRequest& ended : wait_for(dispatcher, 3)) {
+    EXPECT_EQ(ended.device_failed, ended.request != 0);
+    EXPECT_EQ(ended.error, ended.request == 0 ? "" : "it is lost");
+  }
+  EXPECT_EQ(runner.runs, 2);
+}
+
 TEST(Dispatcher, WhatFailedToComeInIsNotThere) {
   NotingRunner runner;
   runner.fail(0);

@@ -19,7 +19,14 @@ import pytest
 import torch
 
 import deepplan
-from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
+from deepplan.errors import (
+    DeviceError,
+    InvalidInputError,
+    OverloadedError,
+    RunError,
+    UnavailableError,
+    UnknownNameError,
+)
 from deepplan.serving.deployment import Deployment, ServedSource
 from deepplan.serving.inference import Inference, TensorData
 from deepplan.serving.process_engine import ProcessEngine
@@ -275,6 +282,21 @@ def test_an_engine_that_hangs_is_started_again(
         assert "answered nothing for 2 s" in caplog.text
 
     run(lambda: ProcessEngine(deployed, store, restarting=RestartPolicy(silence_s=2.0)), use)
+
+
+@pytest.mark.cuda
+def test_a_gpu_that_a_call_has_lost_is_had_again(deployed: Deployment, store: Path, module: torch.nn.Module) -> None:
+    async def use(engine: ProcessEngine) -> None:
+        first = engine.pid
+        assert_right(await engine.infer("mine-0", rows_input(1, 2, 3, 4)), module, 1, 2, 3, 4)
+        with pytest.raises(DeviceError, match="its GPU with it"):
+            await engine.infer("mine-0", rows_input(1, 2, 3, 10**6))  # a device-side assertion: CUDA is lost with it
+        await until(lambda: not engine.ready)
+        await until(lambda: engine.ready)
+        assert_right(await engine.infer("mine-0", rows_input(5, 6, 7, 8)), module, 5, 6, 7, 8)
+        assert engine.pid != first and (await engine.status()).restarts == 1
+
+    run(lambda: ProcessEngine(dataclasses.replace(deployed, devices=("0",)), store), use)
 
 
 def test_an_engine_that_is_there_is_left_alone(deployed: Deployment, store: Path) -> None:
