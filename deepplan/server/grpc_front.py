@@ -14,15 +14,17 @@ from google.protobuf.message import DecodeError
 from deepplan.errors import InvalidInputError
 from deepplan.server.deadlines import timeout
 from deepplan.server.descriptions import model_config, model_metadata, server_metadata
-from deepplan.server.failures import SlowClientError, failure_of
-from deepplan.server.grpc_messages import SERVICE, methods
+from deepplan.server.failures import Failure, SlowClientError, failure_of
+from deepplan.server.grpc_messages import SERVICE, message, methods
+from deepplan.server.grpc_stream import answer_stream
 from deepplan.server.grpc_tensors import read_infer, write_infer
 from deepplan.server.request_log import logger
 from deepplan.server.service import Service
 from deepplan.server.trace_context import valid_traceparent
 
-Method = Callable[[Any, "str | None"], Awaitable[Any]]  # a request and its traceparent to what is answered
+Method = Callable[[Any, "str | None"], Awaitable[Any]]  # a request or a call, and its traceparent, to the answer
 
+_STREAMED = message("ModelStreamInferResponse")
 _OPEN = frozenset(["ServerLive", "ServerReady"])
 
 
@@ -36,16 +38,21 @@ class GrpcFront:
         """What a server of `grpc.aio` is given."""
         handlers = {}
         for name, (request, response) in methods().items():
-            # As a stream of one, which is the same on the wire: only so can a request that does not come be given up.
-            handlers[name] = grpc.stream_unary_rpc_method_handler(
-                self._guarded(name, response, getattr(self, name)),
+            act: Method
+            if name == "ModelStreamInfer":
+                kind, act = grpc.stream_stream_rpc_method_handler, self._stream
+            else:
+                # As a stream of one, the same on the wire: only so can a request that does not come be given up.
+                kind, act = grpc.stream_unary_rpc_method_handler, self._once(name, response, getattr(self, name))
+            handlers[name] = kind(
+                self._guarded(name, act),
                 request_deserializer=_lenient(request),
                 response_serializer=response.SerializeToString,
             )
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
-    def _guarded(self, name: str, response: Any, method: Method) -> Callable[[Any, Any], Awaitable[Any]]:
-        """`method` with the token, the trace and every error seen to."""
+    def _guarded(self, name: str, act: Method) -> Callable[[Any, Any], Awaitable[Any]]:
+        """`act`, of a call's context, with the token, the trace and every error of the call seen to."""
 
         async def call(_: Any, context: Any) -> Any:
             metadata = dict(context.invocation_metadata())
@@ -54,22 +61,40 @@ class GrpcFront:
             try:
                 if name not in _OPEN:
                     self._service.check_token(metadata.get("authorization"))
-                request = await self._receive(context)
-                if request is None:
-                    raise InvalidInputError(f"the request is not the message that {name} takes")
-                answer = await method(request, traceparent)
+                answer = await act(context, traceparent)
             except Exception as error:
-                failure = failure_of(error)
-                if failure.unexpected:
-                    logger.exception("a request failed in the server itself")
+                failure = _logged_failure(error)
                 if failure.retry_after_s is not None:
                     trailing.append(("retry-after-ms", str(max(1, math.ceil(failure.retry_after_s * 1e3)))))
                 await context.abort(grpc.StatusCode[failure.grpc_code], failure.message, tuple(trailing))
             if trailing:
                 context.set_trailing_metadata(tuple(trailing))
-            return response(**answer) if isinstance(answer, dict) else answer
+            return answer
 
         return call
+
+    def _once(self, name: str, response: Any, method: Method) -> Method:
+        """One request of a call, and its response."""
+
+        async def act(context: Any, traceparent: str | None) -> Any:
+            answer = await method(_message(name, await self._receive(context)), traceparent)
+            return response(**answer) if isinstance(answer, dict) else answer
+
+        return act
+
+    async def _stream(self, context: Any, traceparent: str | None) -> None:
+        """Requests of a call and their responses; one that fails has the failure for its response."""
+
+        async def answer(request: Any) -> Any:
+            try:
+                return _STREAMED(
+                    infer_response=await self.ModelInfer(_message("ModelStreamInfer", request), traceparent)
+                )
+            except Exception as error:
+                identifier = "" if request is None else request.id
+                return _STREAMED(error_message=_logged_failure(error).message, infer_response={"id": identifier})
+
+        await answer_stream(context, answer, self._service.settings.idle_timeout_s)
 
     async def _receive(self, context: Any) -> Any:
         """The request; None where it is no such message or does not come at all."""
@@ -122,6 +147,20 @@ class GrpcFront:
     async def RepositoryModelUnload(self, request: Any, _: str | None) -> dict[str, Any]:  # noqa: N802
         await self._service.repository.unload(request.model_name)
         return {}
+
+
+def _message(name: str, request: Any) -> Any:
+    """`request`; raises InvalidInputError where `_lenient` or `_receive` had none."""
+    if request is None:
+        raise InvalidInputError(f"the request is not the message that {name} takes")
+    return request
+
+
+def _logged_failure(error: Exception) -> Failure:
+    failure = failure_of(error)
+    if failure.unexpected:
+        logger.exception("a request failed in the server itself", exc_info=error)
+    return failure
 
 
 def _lenient(request: Any) -> Callable[[bytes], Any]:

@@ -153,7 +153,7 @@ def test_bytes_that_are_no_message_are_refused(server, method: str) -> None:
 
 
 def test_a_method_that_is_not_served_is_unimplemented(server) -> None:
-    finished = call(server.grpc, b"", INFER.replace("ModelInfer", "ModelStreamInfer"))
+    finished = call(server.grpc, b"", INFER.replace("ModelInfer", "TraceSetting"))
     assert finished.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
