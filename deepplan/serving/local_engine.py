@@ -15,8 +15,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
-
 from deepplan import _core
 from deepplan.engine import machine
 from deepplan.engine.devices import Devices, resolve_devices
@@ -31,12 +29,12 @@ from deepplan.errors import (
     UnknownNameError,
 )
 from deepplan.serving.deployment import Deployment
+from deepplan.serving.gpu_memory import weights_budget_bytes
 from deepplan.serving.hosting import HostedModel, host_model, partitions
 from deepplan.serving.inference import EngineStatus, GpuStatus, Inference, ModelMetadata, TensorData
 from deepplan.serving.kept_memory import KeptMemory
 from deepplan.serving.tensors import to_data, to_tensor
 
-_FREE_SHARE = 0.9  # of a device's free memory, for who does not say how much
 _DTYPES_OF_FP32 = frozenset({"fp32", "tf32"})  # the same tensors, of which products are computed differently
 
 Report = Callable[[str, float], None]  # what was done, and the share of all work
@@ -244,16 +242,12 @@ class LocalEngine:
 
     def _serve(self, devices: Devices) -> None:
         """Begins to take requests."""
-        memory_bytes = self.deployment.gpu_memory_bytes or min(
-            int(_FREE_SHARE * _free_bytes(name)) for name in devices.names
-        )
-        self._gpu_bytes = memory_bytes - _working_bytes(devices)
-        self._check_memory()
+        self._gpu_bytes = weights_budget_bytes(devices, self.deployment.gpu_memory_bytes, self._hosted)
         for name in devices.names:
             machine.target(name).set_budget(self._gpu_bytes)
         dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in _DTYPES_OF_FP32), None)
-        self._precision.enter_context(precision(dtype))
         self._server = self._dispatch(partitions(devices, self.deployment.pt))
+        self._precision.enter_context(precision(dtype))
         asyncio.get_running_loop().add_reader(self._server.fileno(), self._settle)
 
     def _dispatch(self, by_gpu: Sequence[Devices]) -> _core.ModelServer:
@@ -276,14 +270,6 @@ class LocalEngine:
         if len(used) > 1:
             raise InvalidInputError("models in fp32 and in tf32 cannot be served side by side; give all the same dtype")
 
-    def _check_memory(self) -> None:
-        for hosted in self._hosted:
-            if hosted.costs.device_bytes > self._gpu_bytes:
-                raise InvalidInputError(
-                    f"{hosted.served.served_name} takes {hosted.costs.device_bytes} bytes of a GPU and models may take "
-                    f"{self._gpu_bytes}; give them more GPU memory or leave it out"
-                )
-
     def _settle(self) -> None:
         """Passes answers on: called by the event loop when there are any."""
         assert self._server is not None
@@ -299,14 +285,3 @@ class LocalEngine:
 
 def _index(names: Sequence[str], name: str) -> int:
     return names.index(name) if name in names else -1
-
-
-def _free_bytes(device: str) -> int:
-    """What nobody uses of its memory. The device does not count what models gave back, which is kept for the next."""
-    pool = machine.target(device)
-    return int(_core.memory_info(device)[0] + pool.reserved_bytes - pool.used_bytes)
-
-
-def _working_bytes(devices: Devices) -> int:
-    """What running the models took beside their weights, on the first GPU: activations and workspaces, torch's all."""
-    return 0 if devices.is_host else torch.cuda.memory_reserved(devices.target)
