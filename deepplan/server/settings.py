@@ -20,7 +20,7 @@ class ServerSettings(Record):
     and the page itself must carry it (`Authorization: Bearer TOKEN`). `certificate_file` and `key_file` (PEM) turn TLS
     on for both fronts. `max_body_bytes` is of a body after decompression; of what one model needs there is a closer
     limit. Requests beyond `max_concurrent_requests` are refused at once. A connection to HTTP that brings no whole head
-    of a request for `idle_timeout_s` is closed.
+    of a request for `idle_timeout_s` is closed, and a stream of gRPC on which nothing happens.
     """
 
     host: str = "127.0.0.1"

@@ -56,8 +56,8 @@ def test_a_cold_start_takes_less_over_more_links_and_more_while_others_load() ->
     host = Host()
     gpus = [FakeSession(host) for _ in range(4)]
     alone_ms = [cold_ms(gpus[0], INPUTS, links) for links in (1, 2)]  # type: ignore[arg-type]
-    assert warm_ms(gpus[0], INPUTS) == pytest.approx(WARM_MS, rel=0.5)  # type: ignore[arg-type]
-    assert alone_ms[0] == pytest.approx(LOAD_MS + WARM_MS, rel=0.3) and alone_ms[1] < alone_ms[0]
+    assert WARM_MS <= warm_ms(gpus[0], INPUTS) < alone_ms[1] < alone_ms[0]  # type: ignore[arg-type]
+    assert alone_ms[0] >= LOAD_MS + WARM_MS
     rows = crowded_ms(gpus, INPUTS, alone_ms)  # type: ignore[arg-type]
     assert [len(row) for row in rows] == [2, 2, 1], "over links that the others leave"
     for fewer, more in zip((tuple(alone_ms), *rows), rows):
