@@ -9,7 +9,7 @@ import pytest
 
 def test_the_rate_grows_until_the_server_does_not_keep_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     front_rate = importlib.import_module("front_rate")
-    monkeypatch.setattr(front_rate, "_STEP", 300.0)  # the second rate is too much for any server
+    monkeypatch.setattr(front_rate, "_STEP", 100.0)  # the second rate is too much for any server
     flags = ["--devices", "host:0", "--first-rate", "40", "--duration", "0.5", "--clients", "2"]
     assert front_rate.main([*flags, "--results", str(tmp_path), "--commit", "abc"]) == 0
     found = json.loads((tmp_path / "front_rate.json").read_text())
