@@ -1,88 +1,23 @@
 #include "serving/dispatcher.h"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <map>
 #include <random>
-#include <set>
 #include <stdexcept>
-#include <system_error>
 
 #include "core/error.h"
-#include "serving/small_setups.h"
+#include "serving/noting_runner.h"
 
 namespace deepplan {
 namespace {
 
 using std::chrono::milliseconds;
+using testing_setups::NotingRunner;
 using testing_setups::setup_of;
 using testing_setups::simple_model;
-
-// Notes what it is given. Jobs wait while `held`.
-class NotingRunner : public JobRunner {
- public:
-  bool run(const DispatchedJob& job) override {
-    std::unique_lock lock(mutex_);
-    EXPECT_TRUE(running_.insert(job.gpu).second) << "one job at a time on a GPU";
-    for (const int victim : job.evicted) EXPECT_EQ(resident_[job.gpu].erase(victim), 1u);
-    const bool was_there = !resident_[job.gpu].insert(job.instance).second;
-    EXPECT_EQ(job.cold, !was_there);
-    jobs_.push_back(job);
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return !held_; });
-    running_.erase(job.gpu);
-    const bool fails = job.instance == failing_ || std::ranges::count(job.requests, bad_request_) > 0;
-    if (fails && job.cold) resident_[job.gpu].erase(job.instance);
-    if (fails) throw InvalidArgument("it failed");
-    return job.cold;
-  }
-
-  void evict(int gpu, int instance) override {
-    const std::scoped_lock lock(mutex_);
-    EXPECT_TRUE(resident_[gpu].erase(instance) == 1u || instance == failing_);
-  }
-
-  void hold(bool held) {
-    const std::scoped_lock lock(mutex_);
-    held_ = held;
-    changed_.notify_all();
-  }
-  void wait_for_jobs(std::size_t count) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return jobs_.size() >= count; });
-  }
-  std::vector<DispatchedJob> jobs() {
-    const std::scoped_lock lock(mutex_);
-    return jobs_;
-  }
-  void fail(int instance) { failing_ = instance; }
-  void fail_request(std::int64_t request) { bad_request_ = request; }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool held_ = false;
-  int failing_ = -1;
-  std::int64_t bad_request_ = -1;
-  std::set<int> running_;
-  std::map<int, std::set<int>> resident_;
-  std::vector<DispatchedJob> jobs_;
-};
-
-std::vector<EndedRequest> wait_for(Dispatcher& dispatcher, std::size_t count) {
-  std::vector<EndedRequest> ended;
-  while (ended.size() < count) {
-    const auto more = dispatcher.wait_ended(milliseconds(100));
-    ended.insert(ended.end(), more.begin(), more.end());
-  }
-  return ended;
-}
-
-ServingSetup two_instances() { return setup_of({simple_model(10)}, {0, 0}, {.gpus = 1, .gpu_bytes = 100}); }
+using testing_setups::two_instances;
+using testing_setups::wait_for;
 
 TEST(Dispatcher, RunsARequestColdAndThenWarm) {
   NotingRunner runner;
@@ -120,76 +55,6 @@ TEST(Dispatcher, LearnsThatJobsTakeLongerThanPredicted) {
   for (int request = 0; request < 50; ++request) dispatcher.submit(request, 0);
   wait_for(dispatcher, 50);
   EXPECT_GT(dispatcher.status().slowdown, 2);
-}
-
-TEST(Dispatcher, AFailureIsItsOwnRequestsAlone) {
-  NotingRunner runner;
-  runner.fail(0);
-  Dispatcher dispatcher(two_instances(), runner);
-  dispatcher.submit(1, 0);
-  dispatcher.submit(2, 1);
-  for (const EndedRequest& ended : wait_for(dispatcher, 2)) {
-    EXPECT_EQ(ended.error, ended.request == 1 ? "it failed" : "");
-  }
-}
-
-TEST(Dispatcher, ABadCallDoesNotFailThoseItRunsWith) {
-  for (const bool cold : {true, false}) {
-    NotingRunner runner;
-    ServedModel model = simple_model(10);
-    model.batches.push_back({4, 2.0, {11.0}});
-    Dispatcher dispatcher(setup_of({model}, {0, 0}, {.gpus = 1, .gpu_bytes = 100}), runner);
-    runner.fail_request(3);
-    runner.hold(true);
-    dispatcher.submit(1, cold ? 1 : 0);
-    runner.wait_for_jobs(1);
-    for (const int request : {2, 3, 4, 5}) dispatcher.submit(request, 0);
-    runner.hold(false);
-    for (const EndedRequest& ended : wait_for(dispatcher, 5)) {
-      EXPECT_EQ(ended.error, ended.request == 3 ? "it failed" : "");
-      EXPECT_EQ(ended.batch_size, 1);
-      EXPECT_TRUE(ended.leads_batch);
-      EXPECT_EQ(ended.cold, ended.request == 1 || (cold && ended.request == 2));
-    }
-    EXPECT_EQ(runner.jobs().size(), 6u) << "one alone, four together and then one by one";
-    EXPECT_EQ(runner.jobs()[1].batch_size, 4);
-    EXPECT_EQ(dispatcher.status().gpu_of[0], 0);
-  }
-}
-
-TEST(Dispatcher, NothingIsTriedAgainOnADeviceThatFailed) {
-  struct LostDevice : JobRunner {
-    bool run(const DispatchedJob& job) override {
-      ++runs;
-      if (job.requests.size() > 1) throw DeviceError("it is lost");
-      std::this_thread::sleep_for(milliseconds(50));  // others queue meanwhile
-      return job.cold;
-    }
-    void evict(int, int) override {}
-    std::atomic<int> runs = 0;
-  } runner;
-  ServedModel model = simple_model(10);
-  model.batches.push_back({2, 1.0, {10.0}});
-  Dispatcher dispatcher(setup_of({model}, {0}, {.gpus = 1, .gpu_bytes = 100}), runner);
-  for (int request = 0; request < 3; ++request) dispatcher.submit(request, 0);
-  for (const EndedRequest& ended : wait_for(dispatcher, 3)) {
-    EXPECT_EQ(ended.device_failed, ended.request != 0);
-    EXPECT_EQ(ended.error, ended.request == 0 ? "" : "it is lost");
-  }
-  EXPECT_EQ(runner.runs, 2);
-}
-
-TEST(Dispatcher, WhatFailedToComeInIsNotThere) {
-  NotingRunner runner;
-  runner.fail(0);
-  Dispatcher dispatcher(two_instances(), runner);
-  dispatcher.submit(1, 0);
-  EXPECT_EQ(wait_for(dispatcher, 1)[0].error, "it failed");
-  EXPECT_EQ(dispatcher.status().gpu_of[0], -1);
-  EXPECT_EQ(dispatcher.status().resident_bytes[0], 0u);
-  dispatcher.submit(2, 0);
-  wait_for(dispatcher, 1);
-  EXPECT_TRUE(runner.jobs()[1].cold) << "it is brought in once more";
 }
 
 TEST(Dispatcher, ACancelledRequestIsNotRun) {
@@ -266,24 +131,6 @@ TEST(Dispatcher, DropsWhatIsQueuedAtItsEnd) {
   }
   EXPECT_EQ(runner.jobs().size(), 1u);
 }
-
-#ifndef __SANITIZE_THREAD__
-#ifndef __SANITIZE_ADDRESS__  // both need address space themselves
-TEST(Dispatcher, ThrowsWhereThereAreNoThreads) {
-  const auto make = [] {
-    const rlimit few{.rlim_cur = std::size_t{1} << 29, .rlim_max = std::size_t{1} << 29};
-    setrlimit(RLIMIT_AS, &few);  // each thread's stack takes 8 MiB of it
-    NotingRunner runner;
-    try {
-      const Dispatcher dispatcher(setup_of({simple_model(10)}, {0}, {.gpus = 500, .gpu_bytes = 100}), runner);
-    } catch (const std::system_error&) {
-      std::_Exit(7);
-    }
-  };
-  EXPECT_EXIT(make(), testing::ExitedWithCode(7), "");
-}
-#endif
-#endif
 
 // Several threads submit, cancel and evict at random; every accepted request ends once or was cancelled.
 TEST(Dispatcher, LosesNothingUnderManyThreads) {
