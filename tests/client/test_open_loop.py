@@ -214,7 +214,7 @@ def test_an_interruption_is_not_lost_in_what_swallows_it() -> None:
 def test_the_loop_runs_with_many_files_open() -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit[1] < 2000:
-        pytest.skip("so many files may not be open here")
+        pytest.skip("no process may have a thousand files open here, so no loop can meet them")
     with contextlib.ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limit)
         resource.setrlimit(resource.RLIMIT_NOFILE, (2000, limit[1]))
