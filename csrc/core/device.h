@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/device_id.h"
 #include "core/weight_code.h"
@@ -64,6 +65,29 @@ class LaunchGraph {
   virtual int part_count() const = 0;
   // Starts when the work given to `stream` before is done; work given to it afterwards waits for all of the part.
   virtual void launch(int part, Stream& stream) = 0;
+  // How many spans of memory its launches can be made to find elsewhere (ShiftedCapture).
+  virtual std::size_t span_count() const = 0;
+  // From now on the spans begin at these addresses, aligned as they were. Launches under way go on with the old ones.
+  // InvalidArgument for another number of them.
+  virtual void move_to(const std::vector<const char*>& begins) = 0;
+};
+
+// Memory that captured work uses, and that may lie elsewhere when it is launched.
+struct MovableSpan {
+  const char* begin = nullptr;
+  std::size_t size_bytes = 0;
+};
+
+// The same work, captured a second time with every address in spans[i] shifted up by shift_bytes(i). Nothing was run
+// then, so that nothing need be there. What differs between the captures by just that is an address in the span,
+// wherever the work keeps it.
+struct ShiftedCapture {
+  void* captured = nullptr;
+  std::vector<MovableSpan> spans;
+  // A multiple of what anybody aligns weights to; odd enough not to be what other memory moved by meanwhile.
+  static constexpr std::ptrdiff_t shift_bytes(std::size_t span) {
+    return 512 * (37 + 16 * static_cast<std::ptrdiff_t>(span));
+  }
 };
 
 struct MemoryInfo {
@@ -125,9 +149,10 @@ class Device {
   // hardware charges. Host: one latency plus the bytes, out of the budget that copies use. 0 bytes is a no-op.
   virtual void charge_in_place_read(std::size_t bytes) = 0;
 
-  // Makes captured work ready to be launched on this device's streams. CUDA: `captured` is a cudaGraph_t, which stays
-  // the caller's and is not needed afterwards. InvalidArgument on a host device, whose work cannot be captured.
-  virtual std::unique_ptr<LaunchGraph> instantiate(void* captured) = 0;
+  // Makes captured work ready to be launched on this device's streams, and able to move if there is a second capture.
+  // CUDA: `captured` is a cudaGraph_t, as is that of `again`; they stay the caller's and are not needed afterwards.
+  // InvalidArgument on a host device, whose work cannot be captured. DeviceError where the captures do not match.
+  virtual std::unique_ptr<LaunchGraph> instantiate(void* captured, const ShiftedCapture* again) = 0;
 
   virtual PeerLink peer_link(const Device& peer) const = 0;
   bool can_access_peer(const Device& peer) const { return peer_link(peer).access; }

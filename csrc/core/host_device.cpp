@@ -149,7 +149,7 @@ void HostDevice::charge_in_place_read(std::size_t bytes) {
   if (bytes > 0) from_host_->move(bytes, HostLink::Clock::now(), [](std::size_t, std::size_t) {});
 }
 
-std::unique_ptr<LaunchGraph> HostDevice::instantiate(void*) {
+std::unique_ptr<LaunchGraph> HostDevice::instantiate(void*, const ShiftedCapture*) {
   throw InvalidArgument(to_string(id_) + " launches work call by call: nothing of it can be captured");
 }
 

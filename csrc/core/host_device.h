@@ -34,7 +34,7 @@ class HostDevice final : public Device {
   void decode(void* plain, const void* coded, const CodedPiece& piece, Stream& stream) override;
   const void* in_place_address(const void* pinned) const override { return pinned; }
   void charge_in_place_read(std::size_t bytes) override;
-  std::unique_ptr<LaunchGraph> instantiate(void* captured) override;
+  std::unique_ptr<LaunchGraph> instantiate(void* captured, const ShiftedCapture* again) override;
   PeerLink peer_link(const Device& peer) const override;
   void enable_peer_access(Device& peer) override;
   std::string pci_bus_id() const override { return {}; }

@@ -97,14 +97,21 @@ void bind_session(py::module_& module) {
           py::arg("inputs"))
       .def("prepare_capture", &Session::prepare_capture, NoGil())
       .def(
-          "capture", [](Session& session, bool cold, bool timed) { session.capture({.cold = cold, .timed = timed}); },
-          py::arg("cold"), py::arg("timed") = false, NoGil())
+          "capture",
+          [](Session& session, bool cold, bool timed, bool shifted) {
+            session.capture({.cold = cold, .timed = timed}, shifted);
+          },
+          py::arg("cold"), py::arg("timed") = false, py::arg("shifted") = false, NoGil())
       .def(
           "adopt",
-          [](Session& session, std::uintptr_t graph, bool cold, bool timed) {
-            session.adopt({.cold = cold, .timed = timed}, reinterpret_cast<void*>(graph));
+          [](Session& session, std::uintptr_t graph, std::uintptr_t shifted, bool cold, bool timed) {
+            session.adopt({.cold = cold, .timed = timed}, reinterpret_cast<void*>(graph),
+                          reinterpret_cast<void*>(shifted));
           },
-          py::arg("graph"), py::arg("cold"), py::arg("timed") = false, NoGil())
+          py::arg("graph"), py::arg("shifted"), py::arg("cold"), py::arg("timed") = false, NoGil())
+      .def("forget_captured", &Session::forget_captured, NoGil())
+      .def("leave_home", &Session::leave_home, NoGil())
+      .def("share_captured", &Session::share_captured, py::arg("other"), NoGil())
       .def_property_readonly("last_was_captured", py::cpp_function(&Session::last_was_captured, NoGil()))
       .def("evict", &Session::evict, py::arg("poison") = false, NoGil())
       .def("rebind", &Session::rebind, py::arg("plan"), NoGil())

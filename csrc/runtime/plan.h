@@ -13,6 +13,7 @@ struct ExecutionPlan {
   std::vector<int> group;            // one a layer; -1 for direct-host-access and for layers that own no tensor
   std::vector<int> route;            // one link index a group
   std::vector<bool> coded = {};      // one a group, or none: whether it crosses its link coded
+  friend bool operator==(const ExecutionPlan&, const ExecutionPlan&) = default;
 };
 
 // What a model's weights are. A tensor belongs to one layer: the first that loads it, or its first user when none does

@@ -14,6 +14,7 @@ struct Extent {
   std::size_t offset = 0;
   std::size_t bytes = 0;
   std::size_t end() const { return offset + bytes; }
+  friend bool operator==(const Extent&, const Extent&) = default;
 };
 
 // Where each tensor lies. Host: the whole of [0, total_bytes). Device: the prefix [0, resident_bytes), same offsets.
@@ -27,6 +28,7 @@ struct WeightLayout {
   std::size_t loaded_bytes = 0;    // what a cold start brings
   std::size_t resident_bytes = 0;  // with what is promoted
   std::size_t total_bytes = 0;
+  friend bool operator==(const WeightLayout&, const WeightLayout&) = default;
 };
 
 // The plan must be valid for the weights (see validate). `promotable` has one flag a tensor, or is empty: whether one

@@ -11,6 +11,11 @@
 #include "torch/value_conversion.h"
 
 namespace deepplan {
+namespace {
+
+bool can_move(const CapturedRun& run) { return run.graph->span_count() > 0; }
+
+}  // namespace
 
 const std::vector<at::Tensor>& CapturedRuns::inputs(const Graph& graph, c10::Device target) {
   if (inputs_.empty()) {
@@ -48,15 +53,17 @@ void CapturedRuns::adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph) {
 
 const CapturedRun* CapturedRuns::find(RunKind kind, const char* device_base, DevicePool& pool) const {
   const auto run = runs_.find(kind);
-  if (run == runs_.end() || device_base != home_) return nullptr;
-  return pool.hold(device_base) == hold_ ? &run->second : nullptr;
+  if (run == runs_.end()) return nullptr;
+  const bool is_home = device_base == home_ && pool.hold(device_base) == hold_;
+  return is_home || can_move(run->second) ? &run->second : nullptr;
 }
 
-void CapturedRuns::clear() {
-  runs_.clear();
-  begun_.reset();
-  hold_.reset();
+void CapturedRuns::leave_home() {
+  for (const auto& [kind, run] : runs_) {
+    if (!can_move(run)) throw InvalidArgument("what was captured cannot be moved: it needs its home");
+  }
   home_ = nullptr;
+  hold_.reset();
 }
 
 std::vector<c10::IValue> without_ownership(const std::vector<c10::IValue>& values) {

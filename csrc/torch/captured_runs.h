@@ -30,7 +30,8 @@ struct CapturedRun {
   std::vector<bool> layers_that_waited;  // of a timed one
 };
 
-// A captured run reads its inputs and weights at the addresses they had when it was captured.
+// A captured run reads its inputs where they were when it was captured, and its weights too unless its graph can move.
+// Sessions may share one: they take turns with the target's mutex.
 class CapturedRuns {
  public:
   // Where captured runs find their inputs, of the graph's shapes; made when first asked for. Zeros until written.
@@ -39,17 +40,22 @@ class CapturedRuns {
   // Keeps what a capture over the weights at `device_base` returned, until adopt() completes it. `pool` is asked to
   // keep the memory. Destroys nothing: that would make CUDA give the capture up.
   void begin(RunKind kind, char* device_base, DevicePool& pool, CapturedRun run);
+  // Where the weights lay; null unless something was begun.
+  const char* begun_at() const { return begun_ ? begun_->home : nullptr; }
   // After the capture's end. A run of the same kind is replaced, and runs over other memory are dropped: their weights
   // will not be there. InvalidArgument unless the last begin() was of that kind, and for a graph of
   // other parts than the run's waits make.
   void adopt(RunKind kind, std::unique_ptr<LaunchGraph> graph);
 
-  // Null unless such a run was captured and adopted with the weights at `device_base`, in memory of `pool` that was not
-  // given back since: a copy that an operator makes of a weight means the allocation, not just the address.
+  // Null unless such a run was captured and adopted. One that cannot move is only found with the weights at
+  // `device_base`, in memory of `pool` that was not given back since: a copy that an operator makes of a weight means
+  // the allocation, not just the address.
   const CapturedRun* find(RunKind kind, const char* device_base, DevicePool& pool) const;
-  // The address of the weights in all captured runs; null while there are none.
+  // The address of the weights in all captured runs, where coming back costs nothing; null while there are none, and
+  // after leave_home().
   const char* home() const { return home_; }
-  void clear();
+  // From now on no memory is kept, and any will do. InvalidArgument if there is a run that cannot move.
+  void leave_home();
 
  private:
   struct Begun {

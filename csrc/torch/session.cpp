@@ -143,7 +143,7 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
 }
 
 ResidencyLease Session::acquire() {
-  return links_->target->residency.acquire(name_, host_->layout().resident_bytes, captured_.home());
+  return links_->target->residency.acquire(name_, host_->layout().resident_bytes, captured_->home());
 }
 
 // The lease of a run that failed gives its memory back: nothing may be on its way into it, or still read it.
@@ -156,7 +156,7 @@ void Session::settle() {
 std::vector<c10::IValue> Session::run_with(ResidencyLease& lease, const std::vector<at::Tensor>& inputs,
                                            Stream& stream) {
   last_kind_ = {.cold = !lease.was_loaded(), .timed = timed_};
-  const CapturedRun* const captured = captured_.find(last_kind_, lease.data(), links_->target->pool);
+  const CapturedRun* const captured = captured_->find(last_kind_, lease.data(), links_->target->pool);
   last_was_captured_ = captured != nullptr;
   std::vector<c10::IValue> outputs =
       captured != nullptr ? launch(*captured, lease, inputs, stream) : issue(lease, inputs, stream);
@@ -165,7 +165,8 @@ std::vector<c10::IValue> Session::run_with(ResidencyLease& lease, const std::vec
 }
 
 // A result that is a view of a weight would change when the memory goes to another model.
-void Session::keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const {
+void Session::keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base,
+                           std::ptrdiff_t host_shift) const {
   const WeightLayout& layout = host_->layout();
   const auto lies_in = [](const char* address, const char* base, std::size_t bytes) {
     return base != nullptr && address >= base && address < base + bytes;
@@ -173,7 +174,8 @@ void Session::keep_outputs(std::vector<c10::IValue>& outputs, const char* device
   for (c10::IValue& output : outputs) {
     if (!output.isTensor() || !output.toTensor().defined()) continue;
     const auto* address = static_cast<const char*>(output.toTensor().const_data_ptr());
-    if (lies_in(address, device_base, layout.resident_bytes) || lies_in(address, host_->begin(), host_->size_bytes())) {
+    if (lies_in(address, device_base, layout.resident_bytes) ||
+        lies_in(address, host_->begin() + host_shift, host_->size_bytes())) {
       output = output.toTensor().clone();
     }
   }

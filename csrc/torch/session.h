@@ -77,15 +77,24 @@ class Session {
 
   // Captures the kernels of one kind of run. The caller began a capture on torch's current stream and will end it,
   // holding the target's mutex all the while. Nobody else uses this session meanwhile. The model must be resident
-  // (InvalidArgument otherwise; c10::Error where an operator cannot be captured). Then `adopt` takes the cudaGraph_t
-  // that the capture made; from then on such runs are launched in its parts wherever the model lies in the same memory,
-  // and issued operator by operator elsewhere.
-  void capture(RunKind kind);
-  void adopt(RunKind kind, void* captured);
+  // (InvalidArgument otherwise; c10::Error where an operator cannot be captured). With `shifted`, the same over weights
+  // that seem to lie elsewhere (ShiftedCapture), after one without. Then `adopt` takes the cudaGraph_t that the
+  // captures made; from then on such runs are launched in its parts wherever the model lies. Without `shifted` only
+  // where it lay, and issued operator by operator elsewhere. DeviceError where it cannot be made to move.
+  void capture(RunKind kind, bool shifted);
+  void adopt(RunKind kind, void* captured, void* shifted);
   // Makes what a capture needs and must not make itself. After it, a capture of any kind may begin.
   void prepare_capture();
   // Whether the last run was one that had been captured.
   bool last_was_captured() const;
+  // Goes on operator by operator; sessions that share what was captured keep it.
+  void forget_captured();
+  // What was captured is launched wherever the model comes to lie, and asks for no place of its own any more.
+  // InvalidArgument if something cannot move.
+  void leave_home();
+  // Launches what was captured of `other`, which has left its home, for this model too: one that differs only in what
+  // its weights are (InvalidArgument otherwise). They take turns.
+  void share_captured(const Session& other);
 
   // Forgets the device copy; costs no copy and no wait. `poison` fills it with 0xff first (NaN in every floating
   // format), so that a read without its wait cannot go unseen. Returns whether the model was resident.
@@ -131,7 +140,9 @@ class Session {
   ResidencyLease acquire();
   WeightLayout lay_out(const ExecutionPlan& plan) const;
   void make_clock();
-  void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base) const;
+  void keep_outputs(std::vector<c10::IValue>& outputs, const char* device_base, std::ptrdiff_t host_shift = 0) const;
+  void replace_captured(std::shared_ptr<CapturedRuns> runs);
+  std::vector<char*> in_place_addresses(std::ptrdiff_t shift) const;
   LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }
   void bind();
   Loader& loader_over(const std::vector<int>& links);
@@ -148,6 +159,7 @@ class Session {
   PinnedArena& arena_;
   ExecutionPlan plan_;
   std::shared_ptr<HostWeights> host_;
+  char* in_place_begin_ = nullptr;  // of the host copy, as the target addresses it
   std::unique_ptr<WeightTable> cold_weights_;
   std::unique_ptr<WeightTable> warm_weights_;
   std::map<std::vector<int>, std::unique_ptr<Loader>> loaders_;  // by the links they use, made when first used
@@ -155,7 +167,7 @@ class Session {
   std::shared_ptr<Event> last_use_;                              // behind the last run
   std::unique_ptr<LayerClock> clock_;                            // null until somebody wants times
   std::unique_ptr<Event> cut_mark_;                              // null before prepare_capture()
-  CapturedRuns captured_;
+  std::shared_ptr<CapturedRuns> captured_ = std::make_shared<CapturedRuns>();
   std::unique_ptr<BackgroundLoad> background_;
   bool promote_;
   bool timed_ = false;

@@ -11,11 +11,10 @@
 #include "torch/session.h"
 
 namespace deepplan {
-
 std::vector<c10::IValue> Session::launch(const CapturedRun& run, const ResidencyLease& lease,
                                          const std::vector<at::Tensor>& inputs, Stream& stream) {
   Target& target = *links_->target;
-  const std::vector<at::Tensor>& places = captured_.inputs(program_->graph(), program_->target());
+  const std::vector<at::Tensor>& places = captured_->inputs(program_->graph(), program_->target());
   const PlainDispatch plain_dispatch;
   const std::scoped_lock target_lock(target.mutex);
   if (clock() != nullptr) {
@@ -47,6 +46,7 @@ std::vector<c10::IValue> Session::launch(const CapturedRun& run, const Residency
     target.last_captured_run = last_use_;
   };
   try {
+    if (run.graph->span_count() > 0) run.graph->move_to({lease.data(), in_place_begin_});
     launch_parts(run, stream);
   } catch (...) {
     end_use();
@@ -115,49 +115,9 @@ std::vector<c10::IValue> Session::issue_warm(char* device_base, const std::vecto
   return execute(*program_, *warm_weights_, inputs, hook, *links_->target->device);
 }
 
-void Session::prepare_capture() {
-  const std::scoped_lock lock(mutex_);
-  captured_.inputs(program_->graph(), program_->target());
-  make_clock();
-  if (cut_mark_ == nullptr) cut_mark_ = links_->target->device->create_event();
-}
-
 void Session::make_clock() {
   if (clock_ != nullptr) return;
   clock_ = std::make_unique<LayerClock>(*links_->target->device, program_->graph().layers.size());
-}
-
-void Session::capture(RunKind kind) {
-  const std::scoped_lock lock(mutex_);
-  Target& target = *links_->target;
-  const std::unique_ptr<Stream> stream = current_stream(*target.device, program_->target());
-  const ResidencyLease lease = acquire();
-  if (!lease.was_loaded() || cut_mark_ == nullptr) {
-    throw InvalidArgument("only a resident model can be captured, after prepare_capture(): run it once before");
-  }
-  LayerClock* const clock = kind.timed ? clock_.get() : nullptr;
-  if (clock != nullptr) {
-    // The first layer begins with the capture, not with the reference: copies are issued in between.
-    clock->set_waited(std::vector<bool>(program_->graph().layers.size()));
-    clock->start_layer(0, *stream);
-  }
-  WeightTable& weights = kind.cold ? *cold_weights_ : *warm_weights_;
-  weights.set_device_base(lease.data());
-  CaptureHook cold_hook(*stream, clock, plan_, *cut_mark_);
-  WarmHook warm_hook(*stream, clock);
-  const std::vector<at::Tensor>& inputs = captured_.inputs(program_->graph(), program_->target());
-  std::vector<c10::IValue> outputs =
-      execute(*program_, weights, inputs, kind.cold ? cold_hook : warm_hook, *target.device);
-  keep_outputs(outputs, lease.data());
-  CapturedRun run{
-      .graph = nullptr, .waits = cold_hook.waits(), .outputs = without_ownership(outputs), .layers_that_waited = {}};
-  if (clock != nullptr) run.layers_that_waited = clock->waited();
-  captured_.begin(kind, lease.data(), target.pool, std::move(run));
-}
-
-void Session::adopt(RunKind kind, void* captured) {
-  const std::scoped_lock lock(mutex_);
-  captured_.adopt(kind, links_->target->device->instantiate(captured));
 }
 
 bool Session::last_was_captured() const {

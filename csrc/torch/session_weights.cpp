@@ -22,14 +22,12 @@ WeightLayout Session::lay_out(const ExecutionPlan& plan) const {
 void Session::bind() {
   loader_ = nullptr;  // without one, no run begins
   loaders_.clear();   // they mean the host copy as it was before
-  const Device& device = *links_->target->device;
-  std::vector<char*> in_place;  // null where a storage lies coded: nothing reads it there
-  for (std::size_t storage = 0; storage < program_->graph().storage_bytes.size(); ++storage) {
-    char* const host = host_->data(static_cast<int>(storage));
-    // The mapped address differs from the host's only in type where the driver unifies addresses, as it does here.
-    in_place.push_back(host == nullptr ? nullptr
-                                       : const_cast<char*>(static_cast<const char*>(device.in_place_address(host))));
-  }
+  // The mapped address differs from the host's only in type where the driver unifies addresses, as it does here.
+  in_place_begin_ =
+      host_->size_bytes() == 0
+          ? nullptr
+          : const_cast<char*>(static_cast<const char*>(links_->target->device->in_place_address(host_->begin())));
+  const std::vector<char*> in_place = in_place_addresses(0);
   const WeightLayout& layout = host_->layout();
   cold_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, plan_), layout, in_place);
   warm_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, layout), layout, in_place);
@@ -37,6 +35,16 @@ void Session::bind() {
   std::iota(all.begin(), all.end(), 0);
   loader_ = &loader_over(all);
   has_times_ = false;
+}
+
+// Of each storage; null where one lies coded: nothing reads it there.
+std::vector<char*> Session::in_place_addresses(std::ptrdiff_t shift) const {
+  std::vector<char*> addresses;
+  for (std::size_t storage = 0; storage < program_->graph().storage_bytes.size(); ++storage) {
+    const char* const host = host_->data(static_cast<int>(storage));
+    addresses.push_back(host == nullptr ? nullptr : in_place_begin_ + (host - host_->begin()) + shift);
+  }
+  return addresses;
 }
 
 Loader& Session::loader_over(const std::vector<int>& links) {
@@ -156,7 +164,7 @@ void Session::leave() {
   const std::scoped_lock target_lock(links_->target->mutex);  // nobody captures on these streams meanwhile
   links_->target->device->synchronize();
   for (const auto& [links, loader] : loaders_) loader->synchronize();
-  captured_.clear();
+  captured_ = std::make_shared<CapturedRuns>();  // others may share what it had
   links_->target->residency.evict(name_);
 }
 

@@ -2,6 +2,8 @@
 
 torch's allocator has to know of a capture, so torch begins and ends it; what happens in between, and every launch
 afterwards, is the runtime's. All captured runs of a GPU work in one private pool of memory, since they take turns.
+A second capture, over weights that seem to lie elsewhere, tells where a graph keeps their addresses, so that it can be
+launched wherever they are.
 """
 
 from __future__ import annotations
@@ -38,17 +40,21 @@ class Captures:
     """The captured runs of one session, whose target is `device` ("cuda:0").
 
     `inputs` are tensors of its signature, `dtype` its precision. `refusal` says why runs could not be captured: they
-    are issued operator by operator then. `device_bytes` is what the captures took, charged to the target's budget.
+    are issued operator by operator then. `staying` says why what was captured cannot move with the weights: elsewhere
+    they are, too. `device_bytes` is what the captures took, charged to the target's budget; `torch_bytes` of these
+    are torch's.
     """
 
     def __init__(self, session: _core.Session, inputs: Sequence[torch.Tensor], device: str, dtype: str | None) -> None:
         self._session = session
         self._inputs = inputs
-        self._device = device
+        self.device = device
         self._dtype = dtype
         self._graphs: dict[Kind, torch.cuda.CUDAGraph] = {}  # they keep the memory that captured runs work in
         self.refusal: str | None = None
+        self.staying: str | None = None
         self.device_bytes = 0
+        self.torch_bytes = 0
         self._charges: list[_core.BudgetCharge] = []
 
     @property
@@ -65,35 +71,50 @@ class Captures:
         missing = [kind for kind in kinds if kind not in self._graphs]
         if not missing or self.refusal is not None:
             return
-        with _lock, precision(self._dtype), torch.cuda.device(self._device):
-            place = _place(self._device)
-            free_bytes = None
+        with _lock, precision(self._dtype), torch.cuda.device(self.device):
+            place = _place(self.device)
+            before = None
             try:
                 self._rehearse(place)
-                free_bytes = _core.memory_info(self._device)[0]
+                before = self._memory_in_use()
                 for kind in missing:
-                    with machine.target(self._device).turn():
-                        graph = place.record(functools.partial(self._session.capture, kind.cold, kind.timed))
-                    self._session.adopt(graph.raw_cuda_graph(), kind.cold, kind.timed)
-                    self._graphs[kind] = graph
+                    self._graphs[kind] = self._capture(place, kind)
             except (RuntimeError, DeepPlanError) as error:
-                self.refusal = (str(error).splitlines() or [type(error).__name__])[0]
-            if free_bytes is not None:
-                self._charge(free_bytes - _core.memory_info(self._device)[0])
+                self.refusal = _first_line(error)
+            if before is not None:
+                self._charge(before)
             self._session.evict()
             torch.cuda.synchronize()
 
     def forget(self) -> None:
-        """Lets go of everything, once it has run, never to be launched again; what was refused may be tried again."""
+        """Lets go of everything, once it has run, never to be launched again; what was refused may be tried again.
+
+        Sessions that share it must be gone.
+        """
         if self._graphs:
-            torch.cuda.synchronize(self._device)
+            torch.cuda.synchronize(self.device)
+        self._session.forget_captured()
         self._graphs.clear()
-        self.refusal = None
+        self.refusal = self.staying = None
         self._charges.clear()
-        self.device_bytes = 0
+        self.device_bytes = self.torch_bytes = 0
+
+    def _capture(self, place: _Place, kind: Kind) -> torch.cuda.CUDAGraph:
+        graph = self._record(place, kind, shifted=False)
+        try:
+            shifted = self._record(place, kind, shifted=True)
+            self._session.adopt(graph.raw_cuda_graph(), shifted.raw_cuda_graph(), kind.cold, kind.timed)
+        except (RuntimeError, DeepPlanError) as error:
+            self.staying = _first_line(error)
+            self._session.adopt(graph.raw_cuda_graph(), 0, kind.cold, kind.timed)
+        return graph
+
+    def _record(self, place: _Place, kind: Kind, shifted: bool) -> torch.cuda.CUDAGraph:
+        with machine.target(self.device).turn():
+            return place.record(functools.partial(self._session.capture, kind.cold, kind.timed, shifted))
 
     def _rehearse(self, place: _Place) -> None:
-        inputs = [tensor.to(self._device) for tensor in self._inputs]
+        inputs = [tensor.to(self.device) for tensor in self._inputs]
         generator = torch.cuda.default_generators[place.stream.device_index]
         before = generator.get_offset()
         self._session.prepare_capture()
@@ -107,10 +128,21 @@ class Captures:
         if generator.get_offset() != before:
             raise DeepPlanError("it draws random numbers, which a graph would repeat")
 
-    def _charge(self, taken_bytes: int) -> None:
-        taken_bytes = max(0, taken_bytes)  # others may have given memory back meanwhile
+    def _memory_in_use(self) -> tuple[int, int]:
+        """By everybody, and of that by torch."""
+        free_bytes, total_bytes = _core.memory_info(self.device)
+        return total_bytes - free_bytes, torch.cuda.memory_reserved(self.device)
+
+    def _charge(self, before: tuple[int, int]) -> None:
+        # Others may have given memory back meanwhile.
+        taken_bytes, torch_bytes = (max(0, now - then) for now, then in zip(self._memory_in_use(), before))
         self.device_bytes += taken_bytes
-        self._charges.append(machine.target(self._device).charge(taken_bytes))
+        self.torch_bytes += torch_bytes
+        self._charges.append(machine.target(self.device).charge(taken_bytes))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class _Place:

@@ -106,7 +106,8 @@ class Session:
     def launch(self) -> str:
         """How calls reach the GPU: "graph", one launch for all kernels up to the next wait for weights, or "operators".
 
-        An evicted model that has to lie elsewhere than when it was captured is launched operator by operator, too.
+        What was captured follows the model wherever it comes to lie on the GPU; one for which that is not possible is
+        launched operator by operator while it lies elsewhere.
         """
         return "graph" if self._captures is not None and COLD in self._captures.kinds else "operators"
 

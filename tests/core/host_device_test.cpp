@@ -114,7 +114,9 @@ TEST(HostDevices, RefuseSettingsWithoutMeaning) {
   EXPECT_EQ(host_device_settings().count, 4);
 }
 
-TEST(HostDevice, HasNoGraphs) { EXPECT_THROW(open_device({Backend::Host, 0})->instantiate(nullptr), InvalidArgument); }
+TEST(HostDevice, HasNoGraphs) {
+  EXPECT_THROW(open_device({Backend::Host, 0})->instantiate(nullptr, nullptr), InvalidArgument);
+}
 
 }  // namespace
 }  // namespace deepplan

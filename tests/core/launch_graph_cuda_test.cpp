@@ -23,7 +23,7 @@ std::unique_ptr<LaunchGraph> capture(Device& device, Stream& stream, const Work&
   cudaGraph_t graph = nullptr;
   EXPECT_EQ(cudaStreamEndCapture(native, &graph), cudaSuccess);
   const CapturedGraph captured(graph);
-  return device.instantiate(graph);
+  return device.instantiate(graph, nullptr);
 }
 
 TEST_P(LaunchGraphTest, DoesAllWorkAtEveryLaunch) {

@@ -13,11 +13,14 @@ constexpr RunKind kCold{.cold = true, .timed = false}, kWarm{.cold = false, .tim
 
 // Counts how many of it live.
 struct CountedGraph : LaunchGraph {
-  explicit CountedGraph(int& count) : alive(count) { ++alive; }
+  CountedGraph(int& count, bool moves) : alive(count), can_move(moves) { ++alive; }
   ~CountedGraph() override { --alive; }
   int part_count() const override { return 1; }
   void launch(int, Stream&) override {}
+  std::size_t span_count() const override { return can_move ? 1 : 0; }
+  void move_to(const std::vector<const char*>&) override {}
   int& alive;
+  bool can_move;
 };
 
 struct CapturedRunsTest : testing::Test {
@@ -27,10 +30,12 @@ struct CapturedRunsTest : testing::Test {
   int alive = 0;
   CapturedRuns runs;
 
-  void capture(RunKind kind, const DeviceBlock& at) {
+  void capture(RunKind kind, const DeviceBlock& at, bool moves = false) {
     runs.begin(kind, at.data(), pool, {});
-    runs.adopt(kind, std::make_unique<CountedGraph>(alive));
+    EXPECT_EQ(runs.begun_at(), at.data());
+    runs.adopt(kind, graph(moves));
   }
+  std::unique_ptr<LaunchGraph> graph(bool moves = false) { return std::make_unique<CountedGraph>(alive, moves); }
 };
 
 TEST_F(CapturedRunsTest, AreFoundWhereTheyWereCaptured) {
@@ -43,9 +48,26 @@ TEST_F(CapturedRunsTest, AreFoundWhereTheyWereCaptured) {
   EXPECT_NE(runs.find(kWarm, block.data(), pool), nullptr);
   EXPECT_EQ(runs.find({.cold = true, .timed = true}, block.data(), pool), nullptr);
   EXPECT_EQ(runs.find(kCold, other.data(), pool), nullptr);
-  runs.clear();
-  EXPECT_EQ(runs.find(kCold, block.data(), pool), nullptr);
-  EXPECT_EQ(alive, 0);
+}
+
+TEST_F(CapturedRunsTest, AreFoundEverywhereIfTheyCanMove) {
+  capture(kCold, block, /*moves=*/true);
+  EXPECT_NE(runs.find(kCold, other.data(), pool), nullptr);
+  EXPECT_EQ(runs.home(), block.data());  // where coming back costs nothing
+  runs.leave_home();
+  EXPECT_EQ(runs.home(), nullptr);
+  EXPECT_NE(runs.find(kCold, other.data(), pool), nullptr);
+  block = DeviceBlock();
+  other = DeviceBlock();
+  pool.trim();
+  EXPECT_EQ(pool.stats().reserved_bytes, 0);  // nothing is kept for them
+}
+
+TEST_F(CapturedRunsTest, DoNotLeaveHomeIfOneCannotMove) {
+  capture(kCold, block, /*moves=*/true);
+  capture(kWarm, block);
+  EXPECT_THROW(runs.leave_home(), InvalidArgument);
+  EXPECT_EQ(runs.home(), block.data());
 }
 
 TEST_F(CapturedRunsTest, DestroyNothingBeforeTheCaptureHasEnded) {
@@ -54,7 +76,7 @@ TEST_F(CapturedRunsTest, DestroyNothingBeforeTheCaptureHasEnded) {
   runs.begin(kCold, other.data(), pool, {});
   EXPECT_EQ(alive, 2);
   EXPECT_NE(runs.find(kWarm, block.data(), pool), nullptr);
-  runs.adopt(kCold, std::make_unique<CountedGraph>(alive));
+  runs.adopt(kCold, graph());
   EXPECT_EQ(alive, 1);  // the warm run's weights will not be where it was captured
   EXPECT_EQ(runs.find(kWarm, other.data(), pool), nullptr);
   EXPECT_NE(runs.find(kCold, other.data(), pool), nullptr);
@@ -81,7 +103,7 @@ TEST_F(CapturedRunsTest, AreAdoptedAfterTheyWereBegun) {
 
 TEST_F(CapturedRunsTest, HaveAPartForEachWaitAndOneMore) {
   runs.begin(kCold, block.data(), pool, {.graph = nullptr, .waits = {0}, .outputs = {}, .layers_that_waited = {}});
-  EXPECT_THROW(runs.adopt(kCold, std::make_unique<CountedGraph>(alive)), InvalidArgument);
+  EXPECT_THROW(runs.adopt(kCold, graph()), InvalidArgument);
   EXPECT_EQ(alive, 0);
   EXPECT_EQ(runs.find(kCold, block.data(), pool), nullptr);
   runs.begin(kCold, block.data(), pool, {});

@@ -171,8 +171,8 @@ TEST_F(SessionTest, GivesEverythingBack) {
 
 TEST_F(SessionTest, CapturesOnlyAResidentModel) {
   const Model model = make(each);
-  EXPECT_THROW(model.session->capture({.cold = true}), InvalidArgument);
-  EXPECT_THROW(model.session->adopt({.cold = true}, nullptr), InvalidArgument);
+  EXPECT_THROW(model.session->capture({.cold = true}, false), InvalidArgument);
+  EXPECT_THROW(model.session->adopt({.cold = true}, nullptr, nullptr), InvalidArgument);
   EXPECT_TRUE(model(x).equal(model.expected));
   EXPECT_FALSE(model.session->last_was_captured());
 }

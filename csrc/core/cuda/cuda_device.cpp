@@ -103,8 +103,8 @@ class CudaDevice final : public Device {
   }
   void charge_in_place_read(std::size_t) override {}
 
-  std::unique_ptr<LaunchGraph> instantiate(void* captured) override {
-    return std::make_unique<CudaGraph>(id_.index, static_cast<cudaGraph_t>(captured));
+  std::unique_ptr<LaunchGraph> instantiate(void* captured, const ShiftedCapture* again) override {
+    return std::make_unique<CudaGraph>(id_.index, static_cast<cudaGraph_t>(captured), again);
   }
 
   PeerLink peer_link(const Device& peer) const override;

@@ -18,14 +18,6 @@ struct Node {
   std::vector<std::size_t> next;
 };
 
-std::vector<cudaGraphNode_t> nodes_of(cudaGraph_t graph) {
-  std::size_t count = 0;
-  check_cuda(cudaGraphGetNodes(graph, nullptr, &count), "cudaGraphGetNodes");
-  std::vector<cudaGraphNode_t> nodes(count);
-  if (count > 0) check_cuda(cudaGraphGetNodes(graph, nodes.data(), &count), "cudaGraphGetNodes");
-  return nodes;
-}
-
 struct Edges {
   std::vector<cudaGraphNode_t> from, to;
 };
@@ -94,31 +86,41 @@ void assign_parts(std::vector<Node>& nodes) {
   }
 }
 
-CapturedGraph copy_of_part(cudaGraph_t graph, const std::vector<Node>& nodes, int part) {
+GraphPart copy_of_part(cudaGraph_t graph, const std::vector<Node>& nodes, int part) {
   cudaGraph_t copied = nullptr;
   check_cuda(cudaGraphClone(&copied, graph), "cudaGraphClone");
-  CapturedGraph copy(copied);
+  GraphPart copy{.graph = CapturedGraph(copied), .nodes = std::vector<cudaGraphNode_t>(nodes.size())};
   bool has_work = false;
-  for (const Node& node : nodes) {
-    if (node.part == part && !node.is_cut) {
-      has_work = true;
-      continue;
-    }
+  for (std::size_t node = 0; node < nodes.size(); ++node) {
     cudaGraphNode_t in_copy = nullptr;
-    check_cuda(cudaGraphNodeFindInClone(&in_copy, node.handle, copied), "cudaGraphNodeFindInClone");
-    check_cuda(cudaGraphDestroyNode(in_copy), "cudaGraphDestroyNode");
+    check_cuda(cudaGraphNodeFindInClone(&in_copy, nodes[node].handle, copied), "cudaGraphNodeFindInClone");
+    if (nodes[node].part == part && !nodes[node].is_cut) {
+      has_work = true;
+      copy.nodes[node] = in_copy;
+    } else {
+      check_cuda(cudaGraphDestroyNode(in_copy), "cudaGraphDestroyNode");
+    }
   }
-  return has_work ? std::move(copy) : nullptr;
+  if (!has_work) copy.graph.reset();
+  return copy;
 }
 
 }  // namespace
 
-std::vector<CapturedGraph> cut_into_parts(cudaGraph_t captured) {
+std::vector<cudaGraphNode_t> nodes_of(cudaGraph_t graph) {
+  std::size_t count = 0;
+  check_cuda(cudaGraphGetNodes(graph, nullptr, &count), "cudaGraphGetNodes");
+  std::vector<cudaGraphNode_t> nodes(count);
+  if (count > 0) check_cuda(cudaGraphGetNodes(graph, nodes.data(), &count), "cudaGraphGetNodes");
+  return nodes;
+}
+
+std::vector<GraphPart> cut_into_parts(cudaGraph_t captured) {
   std::vector<Node> nodes = read(captured);
   assign_parts(nodes);
   int last = 0;
   for (const Node& node : nodes) last = std::max(last, node.part);
-  std::vector<CapturedGraph> parts;
+  std::vector<GraphPart> parts;
   for (int part = 0; part <= last; ++part) parts.push_back(copy_of_part(captured, nodes, part));
   return parts;
 }

@@ -13,8 +13,17 @@ struct DestroyCudaGraph {
 };
 using CapturedGraph = std::unique_ptr<CUgraph_st, DestroyCudaGraph>;
 
-// One graph for each part, in order; null for one without work. A node belongs to the earliest part that all it depends
-// on allows. `captured` stays as it is. DeviceError for what CUDA cannot copy.
-std::vector<CapturedGraph> cut_into_parts(cudaGraph_t captured);
+struct GraphPart {
+  CapturedGraph graph;  // null for a part without work
+  std::vector<cudaGraphNode_t>
+      nodes;  // for each of nodes_of() the captured graph its copy here, null where it has none
+};
+
+// In the order of their capture.
+std::vector<cudaGraphNode_t> nodes_of(cudaGraph_t graph);
+
+// One graph for each part, in order. A node belongs to the earliest part that all it depends on allows. `captured`
+// stays as it is. DeviceError for what CUDA cannot copy.
+std::vector<GraphPart> cut_into_parts(cudaGraph_t captured);
 
 }  // namespace deepplan
