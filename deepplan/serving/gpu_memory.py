@@ -18,7 +18,7 @@ _FREE_SHARE = 0.9  # of a device's free memory, for who does not say how much
 def weights_budget_bytes(devices: Devices, given_bytes: int | None, hosted: Sequence[HostedModel]) -> int:
     """Of `given_bytes`, else of nine tenths of what nobody else uses of the fullest device, what running the models
     leaves. Raises InvalidInputError where one of them does not fit."""
-    working_bytes = _working_bytes(devices)
+    working_bytes = _working_bytes(devices, hosted)
     memory_bytes = given_bytes or int(_FREE_SHARE * (working_bytes + min(map(_free_bytes, devices.names))))
     budget_bytes = memory_bytes - working_bytes
     for model in hosted:
@@ -36,6 +36,11 @@ def _free_bytes(device: str) -> int:
     return int(_core.memory_info(device)[0] + pool.reserved_bytes - pool.used_bytes)
 
 
-def _working_bytes(devices: Devices) -> int:
-    """What running the models took beside their weights, on the first GPU: activations and workspaces, torch's all."""
-    return 0 if devices.is_host else torch.cuda.memory_reserved(devices.target)
+def _working_bytes(devices: Devices, hosted: Sequence[HostedModel]) -> int:
+    """What running the models took beside their weights, on the first GPU: activations and workspaces, all torch's, and
+    the graphs that were captured, which are not."""
+    if devices.is_host:
+        return 0
+    captured = [runs for model in hosted for runs in model.captures if runs.device == devices.target]
+    graph_bytes = sum(max(0, runs.device_bytes - runs.torch_bytes) for runs in captured)
+    return torch.cuda.memory_reserved(devices.target) + graph_bytes

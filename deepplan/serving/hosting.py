@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import torch
 
 from deepplan import _core
 from deepplan.engine import machine, precision
 from deepplan.engine.binding import execution_plan
+from deepplan.engine.capturing import Captures
 from deepplan.engine.devices import Devices
 from deepplan.engine.filling import fill
 from deepplan.engine.floor import bytes_that_must_cross
@@ -18,6 +18,7 @@ from deepplan.engine.store import Store
 from deepplan.errors import InvalidInputError
 from deepplan.export.graph import Graph
 from deepplan.planning.plan import Plan
+from deepplan.serving.captured import Inputs, Sessions, capture_runs
 from deepplan.serving.deployment import Deployment, ServedSource
 from deepplan.serving.inference import TensorSpec
 from deepplan.serving.planned_source import plan_of, sources_of
@@ -26,10 +27,6 @@ from deepplan.serving.simulation import CrowdedMs, ServedModel
 from deepplan.serving.tensors import input_specs, output_specs
 
 _SEGMENT_BYTES = 2 << 20  # what a pool takes of its device at a time
-
-Inputs = Mapping[int, Sequence[torch.Tensor]]  # of one call, by batch size
-# By instance and GPU: pairs of a batch size and its session, ascending.
-Sessions: TypeAlias = "tuple[tuple[tuple[tuple[int, _core.Session], ...], ...], ...]"
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ class HostedModel:
     outputs: tuple[TensorSpec, ...]
     needed_bytes: int
     sessions: Sessions = field(repr=False)
+    captures: tuple[Captures, ...] = field(repr=False)
 
     def path_bytes(self, links: int) -> PathBytes:
         """Of a cold start over `links` links: groups of the others go over these in turn, as the runtime has it."""
@@ -92,8 +90,9 @@ def host_model(served: ServedSource, deployment: Deployment, devices: Sequence[D
     with precision.precision(plan.dtype or None):
         for by_gpu in sessions[0][1:]:
             warm_up(inputs, by_gpu)
+        captures = capture_runs(sessions, inputs, devices, plan.dtype or None)
         costs, outputs = _measure(served, inputs, sessions[0], deployment.pt)
-    return hosted_model(served, graphs, plan, costs, outputs, sessions)
+    return hosted_model(served, graphs, plan, costs, outputs, sessions, captures)
 
 
 def instance_sessions(
@@ -130,10 +129,13 @@ def hosted_model(
     costs: ServedModel,
     outputs: Sequence[object],
     sessions: Sessions,
+    captures: tuple[Captures, ...],
 ) -> HostedModel:
     """With what follows from graph and outputs. Raises InvalidInputError where these are no tensors."""
     inputs, needed_bytes = input_specs(graphs[1]), bytes_that_must_cross(graphs[1])
-    return HostedModel(served, graphs, plan, costs, inputs, output_specs(graphs[1], outputs), needed_bytes, sessions)
+    return HostedModel(
+        served, graphs, plan, costs, inputs, output_specs(graphs[1], outputs), needed_bytes, sessions, captures
+    )
 
 
 def warm_up(inputs: Inputs, sessions: Sequence[tuple[int, _core.Session]]) -> list[object]:

@@ -15,6 +15,7 @@ from deepplan.errors import InvalidInputError
 from deepplan.export.graph import Graph
 from deepplan.planning.plan import Plan
 from deepplan.planning.records import Bytes, Count, PositiveBytes, Record, from_json
+from deepplan.serving.captured import capture_runs
 from deepplan.serving.deployment import ServedSource
 from deepplan.serving.hosting import HostedModel, hosted_model, instance_sessions, warm_up
 from deepplan.serving.simulation import ServedModel
@@ -95,7 +96,8 @@ def adopt_model(kept: KeptModel, devices: Sequence[Devices]) -> HostedModel:
     inputs = {size: _zeros(graph) for size, graph in graphs.items()}
     with precision.precision(plan.dtype or None):
         outputs = [warm_up(inputs, by_gpu) for by_gpu in sessions[0]]
-    return hosted_model(kept.served, graphs, plan, kept.costs, outputs[0], sessions)
+        captures = capture_runs(sessions, inputs, devices, plan.dtype or None)
+    return hosted_model(kept.served, graphs, plan, kept.costs, outputs[0], sessions, captures)
 
 
 def _zeros(graph: Graph) -> list[torch.Tensor]:

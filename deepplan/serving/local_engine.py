@@ -196,8 +196,11 @@ class LocalEngine:
 
     def _give_back(self) -> None:
         """All that was registered, in host memory too."""
+        captured = [runs for hosted in self._hosted for runs in hosted.captures]
         self._hosted.clear()
         self._instances.clear()
+        for runs in captured:
+            runs.forget()
         for name in () if self._devices is None else self._devices.names:
             machine.target(name).set_budget(0)
             machine.target(name).trim()
@@ -244,7 +247,8 @@ class LocalEngine:
         """Begins to take requests."""
         self._gpu_bytes = weights_budget_bytes(devices, self.deployment.gpu_memory_bytes, self._hosted)
         for name in devices.names:
-            machine.target(name).set_budget(self._gpu_bytes)
+            pool = machine.target(name)
+            pool.set_budget(self._gpu_bytes + pool.charged_bytes)  # what is charged was taken off before
         dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in _DTYPES_OF_FP32), None)
         self._server = self._dispatch(partitions(devices, self.deployment.pt))
         self._precision.enter_context(precision(dtype))
