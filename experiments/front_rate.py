@@ -45,7 +45,7 @@ async def _measure(options: argparse.Namespace, folder: Path) -> int:
     from serving_process import ServingProcess
 
     source, plans = write_model(folder), folder / "plans"
-    flags = [f"--model={source}", f"--gpus={options.devices[0]}", "--gpu-memory=64MiB", f"--folder={plans}"]
+    flags = [f"--model={source}", f"--gpus={options.devices[0]}", "--gpu-memory=1GiB", f"--folder={plans}"]
     server = ServingProcess([*flags, "--max-concurrent=10000", "--no-log-requests"], folder)
     await server.start()
     rows: list[dict[str, Any]] = []

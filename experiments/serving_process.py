@@ -28,11 +28,16 @@ class ServingProcess:
         """Returns when it is ready."""
         self._process = await asyncio.create_subprocess_exec(*self._command, stderr=asyncio.subprocess.PIPE)
         assert self._process.stderr is not None
+        said = b""
         while True:
             line = await self._process.stderr.readline()
             if not line:
-                raise RuntimeError(f"the server ended with {await self._process.wait()}")
-            event = json.loads(line)
+                raise RuntimeError(f"the server ended with {await self._process.wait()}: {said.decode()}")
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:  # a library's warning, or what ends the server
+                said = line
+                continue
             if event["event"] == "listening":
                 self.url = f"http://127.0.0.1:{event['http']}"
             if event["event"] == "ready":

@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--devices", nargs="+", default=["host:0", "host:1"], metavar="DEVICE", help="0 1 or host:0")
     parser.add_argument("--duration", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--instances", type=int, default=8, metavar="N")
-    parser.add_argument("--fitting", type=int, default=2, metavar="N", help="instances that fit on a device")
+    parser.add_argument(
+        "--fitting", type=int, default=2, metavar="N", help="instances that fit on a device, on a GPU at least"
+    )
     parser.add_argument("--load", type=float, default=0.8, metavar="SHARE", help="of what it answers (default 0.8)")
     parser.add_argument("--kill-every", type=float, default=20.0, metavar="SECONDS", help="the engine, on average")
     parser.add_argument(

@@ -40,7 +40,7 @@ class SoakServer(ServingProcess):
         source = folder / self.model
         write_folder(source, captured.graph, captured.storages, name=self.model, dtype="fp32")
         model_bytes = -(-captured.graph.size_bytes // _SEGMENT_BYTES) * _SEGMENT_BYTES
-        working = 0 if devices[0].startswith("host") else 64 << 20  # what runs take beside the weights
+        working = 0 if devices[0].startswith("host") else 256 << 20  # more than runs take beside the weights
         flags = [
             *(f"--model={source}={instances}", f"--gpus={','.join(devices)}", "--slo=60s"),
             *(f"--gpu-memory={fitting * model_bytes + working}B", f"--folder={folder / 'plans'}"),

@@ -24,8 +24,8 @@ def weights_budget_bytes(devices: Devices, given_bytes: int | None, hosted: Sequ
     for model in hosted:
         if model.costs.device_bytes > budget_bytes:
             raise InvalidInputError(
-                f"{model.served.served_name} takes {model.costs.device_bytes} bytes of a GPU and models may take "
-                f"{budget_bytes}; give them more GPU memory or leave it out"
+                f"{model.served.served_name} takes {model.costs.device_bytes} bytes of a GPU; of {memory_bytes} bytes "
+                f"there, running the models takes {working_bytes} besides; give them more GPU memory or leave it out"
             )
     return budget_bytes
 

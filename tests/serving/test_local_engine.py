@@ -360,7 +360,7 @@ asyncio.run(main())
     ("change", "said"),
     [
         ({"models": (ServedSource("lookup"), ServedSource("lookup", name="other", dtype="tf32"))}, "fp32 and in tf32"),
-        ({"gpu_memory_bytes": 1000}, "takes [0-9]+ bytes of a GPU and models may take 1000"),
+        ({"gpu_memory_bytes": 1000}, "takes [0-9]+ bytes of a GPU; of 1000 bytes there"),
     ],
 )
 def test_what_cannot_be_served_is_refused(

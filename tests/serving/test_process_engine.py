@@ -332,7 +332,7 @@ def test_what_cannot_be_registered_is_refused_by_start(deployed: Deployment, sto
         assert not engine.ready and not engine.models
         with pytest.raises(UnavailableError, match="being registered"):
             await engine.infer("mine-0", [])
-        with pytest.raises(InvalidInputError, match=r"takes [0-9]+ bytes of a GPU and models may take 1000"):
+        with pytest.raises(InvalidInputError, match=r"takes [0-9]+ bytes of a GPU; of 1000 bytes there"):
             await engine.start(lambda done, share: reports.append((done, share)))
         assert engine.pid is None and not engine.ready
         await engine.close()
