@@ -35,7 +35,7 @@ memory = KeptMemory(file, {int(k): v for k, v in kept.items()}, models.__setitem
 served = (ServedSource(folder, instances=2, trust=False),)
 
 async def main():
-    engine = LocalEngine(Deployment(served, devices=(device,), gpu_memory_bytes=64 << 20), sys.argv[5], memory)
+    engine = LocalEngine(Deployment(served, devices=(device,), gpu_memory_bytes=256 << 20), sys.argv[5], memory)
     await engine.start()
     x = np.full((1, 512), 0.01, np.float32)
     sums = []
