@@ -150,7 +150,7 @@ def test_requests_that_come_together_run_together(device: str, module: torch.nn.
         answers = await asyncio.gather(*(engine.infer("lookup", rows_input(*rows)) for rows in asked))
         for rows, answer in zip(asked, answers):
             assert_right(answer, module, *rows)
-        assert {answer.batch_size for answer in answers} == {1, 4}
+        assert 4 in {answer.batch_size for answer in answers} <= {1, 4}
         assert sum(answer.leads_batch for answer in answers) < 30
 
     run(deployment(device, models=(served,)), tmp_path, use)
@@ -290,9 +290,9 @@ def test_nothing_is_taken_while_it_halts(
             halting = asyncio.ensure_future(halt(engine))
             await asyncio.sleep(0)
             assert not engine.ready
-            for name in engine.models:
-                with pytest.raises(UnavailableError):
-                    await asyncio.wait_for(engine.infer(name, rows_input(1, 2, 3, 4)), 5)
+            calls = [engine.infer(name, rows_input(1, 2, 3, 4)) for name in engine.models]  # at once: it ends soon
+            answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+            assert all(isinstance(answer, UnavailableError) for answer in answers)
             await halting
 
     asyncio.run(main())
