@@ -15,8 +15,8 @@ using CapturedGraph = std::unique_ptr<CUgraph_st, DestroyCudaGraph>;
 
 struct GraphPart {
   CapturedGraph graph;  // null for a part without work
-  std::vector<cudaGraphNode_t>
-      nodes;  // for each of nodes_of() the captured graph its copy here, null where it has none
+  // For each of nodes_of() the captured graph its copy in this part; null where it has none.
+  std::vector<cudaGraphNode_t> nodes;
 };
 
 // In the order of their capture.
