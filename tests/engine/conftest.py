@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -27,6 +28,18 @@ def set_host_links() -> Iterator[Callable[..., None]]:
 
     yield lambda **settings: machine.set_host_links(machine.HostLinks(**settings))
     machine.set_host_links(machine.HostLinks())
+
+
+@pytest.fixture
+def on_gpu() -> Callable[..., torch.Tensor]:
+    """`on_gpu(model, *inputs)`: what the module itself answers there."""
+
+    def answer(model: torch.nn.Module, *args: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            result: torch.Tensor = copy.deepcopy(model).cuda()(*(arg.cuda() for arg in args))
+        return result
+
+    return answer
 
 
 class TinyNet(torch.nn.Module):

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
 import deepplan
-from deepplan import _core
 from deepplan.engine import machine
-from deepplan.engine.binding import execution_plan
-from deepplan.engine.capturing import COLD, WARM, Captures
-from deepplan.engine.devices import Devices
-from deepplan.engine.filling import fill
-from deepplan.engine.source import resolve
-from deepplan.errors import InvalidInputError
+from deepplan.engine.capturing import COLD, WARM
 
 MakePlan = Callable[..., deepplan.Plan]
+OnGpu = Callable[..., torch.Tensor]
 GPU = pytest.mark.cuda
-
-
-def on_gpu(model: torch.nn.Module, *args: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        result: torch.Tensor = copy.deepcopy(model).cuda()(*(arg.cuda() for arg in args))
-    return result
 
 
 class Inverse(torch.nn.Module):
@@ -67,7 +55,7 @@ def test_host_devices_are_called_operator_by_operator(
 @GPU
 @pytest.mark.parametrize("how", ["load_all", "pipeswitch", "optimal", "each_layer", "in_place"])
 def test_cold_and_warm_runs_are_captured(
-    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, how: str
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, how: str, on_gpu: OnGpu
 ) -> None:
     expected = on_gpu(tiny, ids)
     with deepplan.load(tiny, make_plan(tiny, ids, how), devices="cuda:0", example_inputs=ids) as session:
@@ -83,7 +71,9 @@ def test_cold_and_warm_runs_are_captured(
 
 
 @GPU
-def test_other_inputs_give_other_outputs(tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan) -> None:
+def test_other_inputs_give_other_outputs(
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, on_gpu: OnGpu
+) -> None:
     with deepplan.load(tiny, make_plan(tiny, ids), devices="cuda:0", example_inputs=ids) as session:
         answers = [session((ids + i) % 1000) for i in range(5)]
         for i, answer in enumerate(answers):  # none was overwritten by the next
@@ -92,7 +82,7 @@ def test_other_inputs_give_other_outputs(tiny: torch.nn.Module, ids: torch.Tenso
 
 @GPU
 def test_a_model_that_cannot_be_captured_runs_all_the_same(
-    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, on_gpu: OnGpu
 ) -> None:
     inverse, x = Inverse().eval(), torch.ones(8, 8)
     with deepplan.load(inverse, make_plan(inverse, x), devices="cuda:0", example_inputs=x) as session:
@@ -116,7 +106,9 @@ def test_random_numbers_are_not_captured(make_plan: MakePlan) -> None:
 
 
 @GPU
-def test_operators_can_be_asked_for(tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan) -> None:
+def test_operators_can_be_asked_for(
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, on_gpu: OnGpu
+) -> None:
     plan = make_plan(tiny, ids)
     with deepplan.load(tiny, plan, devices="cuda:0", example_inputs=ids, launch="operators") as session:
         assert session.launch == "operators"
@@ -125,7 +117,7 @@ def test_operators_can_be_asked_for(tiny: torch.nn.Module, ids: torch.Tensor, ma
 
 
 @GPU
-def test_a_captured_cold_start_waits_for_its_weights(make_plan: MakePlan) -> None:
+def test_a_captured_cold_start_waits_for_its_weights(make_plan: MakePlan, on_gpu: OnGpu) -> None:
     """Any wait that is left out shows in the answers, before and after a capture that replaces the first one."""
     wide = torch.nn.Sequential(*(torch.nn.Linear(4096, 4096) for _ in range(3))).eval()
     x = torch.ones(1, 4096)
@@ -145,7 +137,9 @@ def test_a_captured_cold_start_waits_for_its_weights(make_plan: MakePlan) -> Non
 
 
 @GPU
-def test_timelines_show_what_was_captured(tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan) -> None:
+def test_timelines_show_what_was_captured(
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, on_gpu: OnGpu
+) -> None:
     with deepplan.load(tiny, make_plan(tiny, ids, "each_layer"), devices="cuda:0", example_inputs=ids) as session:
         session(ids)
         cold = session.timeline()
@@ -159,7 +153,9 @@ def test_timelines_show_what_was_captured(tiny: torch.nn.Module, ids: torch.Tens
 
 
 @GPU
-def test_another_plan_is_captured_anew(tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan) -> None:
+def test_another_plan_is_captured_anew(
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, on_gpu: OnGpu
+) -> None:
     with deepplan.load(tiny, make_plan(tiny, ids, "each_layer"), devices="cuda:0", example_inputs=ids) as session:
         session.rebind(make_plan(tiny, ids, "in_place"))
         session.evict(poison=True)
@@ -178,7 +174,7 @@ def budget() -> Iterator[Callable[[int], None]]:
 
 @GPU
 def test_models_that_do_not_fit_together_come_back_without_a_new_capture(
-    make_plan: MakePlan, budget: Callable[[int], None]
+    make_plan: MakePlan, budget: Callable[[int], None], on_gpu: OnGpu
 ) -> None:
     """Memory stays flat over many cold starts in random order, every one of them captured."""
     chooser = random.Random(0)
@@ -208,107 +204,7 @@ def test_models_that_do_not_fit_together_come_back_without_a_new_capture(
 
 
 @GPU
-@pytest.mark.parametrize("how", ["load_all", "optimal", "each_layer", "in_place"])
-def test_what_was_captured_follows_the_weights(
-    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, how: str
-) -> None:
-    """A model that cannot come back to where it was captured is launched all the same, cold and warm."""
-    expected = on_gpu(tiny, ids)
-    plan = make_plan(tiny, ids, how)
-    with deepplan.load(tiny, plan, devices="cuda:0", example_inputs=ids) as session:
-        captures = session._captures
-        assert captures is not None and captures.staying is None
-        session._runtime.leave_home()
-        machine.target("cuda:0").trim()
-        with deepplan.load(tiny, plan, devices="cuda:0", example_inputs=ids) as other:  # lies where the first one did
-            assert torch.equal(other(ids), expected)
-            for _ in range(3):
-                assert torch.equal(session(ids), expected)
-                assert session.last_launch == "graph"
-                other.evict(poison=True)
-                assert torch.equal(session(ids), expected)
-                session.evict(poison=True)
-                assert torch.equal(other(ids), expected)
-
-
-class ReturnsWeights(torch.nn.Module):
-    """Its answer is a copy of a weight, which a graph makes by a copy of memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = torch.nn.Linear(64, 64)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.linear(x), self.linear.weight.clone()
-
-
-@GPU
-def test_copies_of_weights_follow_them_too(make_plan: MakePlan, budget: Callable[[int], None]) -> None:
-    models = [ReturnsWeights().eval() for _ in range(3)]
-    x = torch.ones(2, 64)
-    sessions = [deepplan.load(m, make_plan(m, x), devices="cuda:0", example_inputs=x) for m in models]
-    for session in sessions:
-        assert session._captures is not None and session._captures.staying is None
-        session._runtime.leave_home()
-    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
-        for session in sessions:
-            session.evict(poison=True)
-        machine.target("cuda:0").trim()
-        for index in order:
-            out, weight = sessions[index](x)
-            torch.testing.assert_close(out.cpu(), models[index](x)[0], rtol=1e-4, atol=1e-4)
-            assert torch.equal(weight.cpu(), models[index].linear.weight)
-            assert sessions[index].last_launch == "graph"
-    for session in sessions:
-        session.close()
-
-
-def sessions_of(models: Sequence[torch.nn.Module], plan: deepplan.Plan, ids: torch.Tensor) -> list[_core.Session]:
-    """Of models that differ in their weights, with one program: none is captured."""
-    devices = Devices(("cuda:0",))
-    sources = [resolve(model, ids) for model in models]
-    graph = sources[0].captured.graph
-    program, binding = _core.Program(graph, "cuda:0"), execution_plan(graph, plan, 1)
-    sessions = [_core.Session("model", program, machine.links(devices), binding) for _ in models]
-    for session, source in zip(sessions, sources):
-        fill(session, source.captured)
-    return sessions
-
-
-@GPU
-@pytest.mark.parametrize("how", ["load_all", "optimal", "each_layer", "in_place"])
-def test_models_that_differ_in_their_weights_share_what_was_captured(
-    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, how: str
-) -> None:
-    twin = copy.deepcopy(tiny)
-    with torch.no_grad():
-        for parameter in twin.parameters():
-            parameter.mul_(1.5)
-    models = [tiny, twin]
-    sessions = sessions_of(models, make_plan(tiny, ids, how), ids)
-    captures = Captures(sessions[0], [ids], "cuda:0", None)
-    captures.add(COLD, WARM)
-    with pytest.raises(InvalidInputError, match="left its home"):
-        sessions[1].share_captured(sessions[0])
-    sessions[0].leave_home()
-    sessions[1].share_captured(sessions[0])
-    expected = [on_gpu(model, ids) for model in models]
-    for index in (1, 0, 0, 1, 1, 0):
-        for poison in (False, True):
-            if poison:
-                sessions[index].evict(poison=True)
-            answer = sessions[index].run([ids])[0]
-            assert isinstance(answer, torch.Tensor) and torch.equal(answer, expected[index])
-            assert sessions[index].last_was_captured
-    with pytest.raises(InvalidInputError, match="program"):
-        sessions_of([tiny], make_plan(tiny, ids, how), ids)[0].share_captured(sessions[0])
-    del sessions
-    captures.forget()
-    assert machine.target("cuda:0").charged_bytes == 0
-
-
-@GPU
-def test_captured_models_of_one_gpu_take_turns_from_many_threads(make_plan: MakePlan) -> None:
+def test_captured_models_of_one_gpu_take_turns_from_many_threads(make_plan: MakePlan, on_gpu: OnGpu) -> None:
     """Their activations share one memory: a run that did not wait for another would see them."""
     models = [torch.nn.Sequential(*(torch.nn.Linear(256, 256) for _ in range(6))).eval() for _ in range(3)]
     x = torch.ones(64, 256)
