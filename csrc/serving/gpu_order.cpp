@@ -5,13 +5,13 @@
 
 namespace deepplan {
 
-GpuOrder::GpuOrder(int gpus) : free_ms_(gpus, -std::numeric_limits<double>::infinity()), heap_(gpus), position_(gpus) {
+GpuOrder::GpuOrder(int gpus) : time_ms_(gpus, -std::numeric_limits<double>::infinity()), heap_(gpus), position_(gpus) {
   std::iota(heap_.begin(), heap_.end(), 0);
   std::iota(position_.begin(), position_.end(), 0);
 }
 
-void GpuOrder::set(int gpu, double free_ms) {
-  free_ms_[gpu] = free_ms;
+void GpuOrder::set(int gpu, double time_ms) {
+  time_ms_[gpu] = time_ms;
   sift_up(position_[gpu]);
   sift_down(position_[gpu]);
 }

@@ -23,7 +23,7 @@ class LinkLeases {
   // How many links a cold start could have now: none while the GPU's own is in use.
   int available(int gpu) const;
   // How many links of the GPU's host are loaded over.
-  int used_beside(int gpu) const { return used_[gpu / gpus_per_host_]; }
+  int used_of_host(int gpu) const { return used_[gpu / gpus_per_host_]; }
   // The expected cold start begins with `count` links, at most those available: appended to `leased`, its own first.
   void lease(int gpu, int count, double until_ms, std::vector<int>& leased);
   // Returns all that this GPU leased and appends those of other GPUs to `returned`. No-op where it leased none.

@@ -73,7 +73,7 @@ double Scheduler::begin_ms(int gpu, bool cold) const {
 double Scheduler::planned_cold_ms(int gpu, const ServedModel& model) const {
   const int links = is_idle(gpu) ? links_.available(gpu) : 0;
   const BatchCost& alone = model.batches.front();
-  return links > 0 ? fastest_cold(alone, links, links_.used_beside(gpu)).ms : fastest_cold(alone, 1, kAllOthers).ms;
+  return links > 0 ? fastest_cold(alone, links, links_used(gpu)).ms : fastest_cold(alone, 1, kAllOthers).ms;
 }
 
 Admission Scheduler::submit(std::int64_t request, int instance, double now_ms) {
@@ -118,7 +118,7 @@ int Scheduler::choose_batch(int gpu, int links, double now_ms) const {
   const RequestQueues::Position oldest = queues_.first(gpu);
   const QueuedRequest& head = queues_.at(oldest);
   const ServedModel& model = model_of(head.instance);
-  const int others = head.cold ? links_.used_beside(gpu) : 0;
+  const int others = head.cold ? links_used(gpu) : 0;
   const auto run_ms = [&](int requests) {
     const BatchCost& batch = model.padded(requests);
     return head.cold ? fastest_cold(batch, links, others).ms : batch.warm_ms;
@@ -183,7 +183,7 @@ std::optional<Job> Scheduler::start(int gpu, double now_ms) {
   evicted_.clear();
   double run_ms = batch.warm_ms;
   if (head.cold) {
-    const ColdCost cost = fastest_cold(batch, links, links_.used_beside(gpu));
+    const ColdCost cost = fastest_cold(batch, links, links_used(gpu));
     run_ms = cost.ms;
     links_.lease(gpu, cost.links, now_ms + run_ms, leased_);
     ledger_.carry_out_load(head.instance, head.evictions, evicted_);
@@ -206,6 +206,12 @@ std::span<const int> Scheduler::finish(int gpu, double now_ms) {
   links_.give_back(gpu, idle_);
   for (int changed : idle_) reorder(changed);
   return idle_;
+}
+
+std::pair<int, int> Scheduler::host_of(int gpu) const {
+  const int size = std::min(setup_.options.gpus_per_host, gpu_count());
+  const int begin = gpu / size * size;
+  return {begin, std::min(begin + size, gpu_count())};
 }
 
 bool Scheduler::cancel(std::int64_t request, int instance) {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "serving/gpu_order.h"
@@ -97,6 +98,11 @@ class Scheduler {
 
   int gpu_count() const { return static_cast<int>(gpus_.size()); }
   int instance_count() const { return static_cast<int>(setup_.instance_model.size()); }
+  const ServedModel& model_of(int instance) const { return setup_.models[setup_.instance_model[instance]]; }
+  // How many links of the GPU's host are loaded over, its own among them.
+  int links_used(int gpu) const { return links_.used_of_host(gpu); }
+  // The GPUs of this one's host: the first, and behind the last.
+  std::pair<int, int> host_of(int gpu) const;
   // Where an instance is or will be; ResidencyLedger::kNowhere.
   int gpu_of(int instance) const { return ledger_.gpu_of(instance); }
   const ServingCounters& counters() const { return counters_; }
@@ -111,7 +117,6 @@ class Scheduler {
     double queued_ms = 0;                                       // planned time of all that is queued
   };
 
-  const ServedModel& model_of(int instance) const { return setup_.models[setup_.instance_model[instance]]; }
   bool is_idle(int gpu) const { return gpus_[gpu].running == kNothing && queues_.first(gpu) == RequestQueues::kNone; }
   double begin_ms(int gpu, bool cold) const;
   double planned_cold_ms(int gpu, const ServedModel& model) const;

@@ -29,11 +29,20 @@ void check_crowded(const BatchCost& batch, const std::string& what) {
   }
 }
 
+const std::vector<double>& beside(const BatchCost& batch, int others) {
+  const std::ptrdiff_t row = std::min<std::ptrdiff_t>(others, std::ssize(batch.crowded_ms));
+  return row == 0 ? batch.cold_ms : batch.crowded_ms[row - 1];
+}
+
 }  // namespace
 
+double cold_ms(const BatchCost& batch, int links, int others) {
+  const std::vector<double>& by_links = beside(batch, others);
+  return by_links[std::min<std::ptrdiff_t>(links, std::ssize(by_links)) - 1];
+}
+
 ColdCost fastest_cold(const BatchCost& batch, int links, int others) {
-  const std::ptrdiff_t row = std::min<std::ptrdiff_t>(others, std::ssize(batch.crowded_ms));
-  const std::vector<double>& by_links = row == 0 ? batch.cold_ms : batch.crowded_ms[row - 1];
+  const std::vector<double>& by_links = beside(batch, others);
   const auto end = by_links.begin() + std::min<std::ptrdiff_t>(links, std::ssize(by_links));
   const auto fastest = std::min_element(by_links.begin(), end);
   return {*fastest, static_cast<int>(fastest - by_links.begin()) + 1};

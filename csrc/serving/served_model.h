@@ -25,6 +25,9 @@ struct ColdCost {
 
 inline constexpr int kAllOthers = std::numeric_limits<int>::max();
 
+// A cold start over `links` links while others load over `others`.
+double cold_ms(const BatchCost& batch, int links, int others);
+
 // The fastest over 1 to `links` links, the fewest of them where more gain nothing, while others load over `others`.
 ColdCost fastest_cold(const BatchCost& batch, int links, int others);
 

@@ -1,7 +1,7 @@
 #include "serving/simulation.h"
 
-#include <functional>
-#include <queue>
+#include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -23,10 +23,24 @@ void check_arrivals(std::span<const double> arrivals_ms, std::span<const std::in
   }
 }
 
+// How far a GPU's job has come.
+struct Progress {
+  std::vector<std::int64_t> requests;
+  const BatchCost* cost = nullptr;
+  int links = 0;        // those of a cold start
+  double left = 0;      // the share that is still to be done
+  double since_ms = 0;  // when that was so
+  double whole_ms = 0;  // what all of it takes while nothing changes
+};
+
 class ServingSimulation {
  public:
   ServingSimulation(ServingSetup setup, std::span<const double> arrivals_ms)
-      : scheduler_(std::move(setup)), arrivals_ms_(arrivals_ms) {
+      : scheduler_(std::move(setup)),
+        arrivals_ms_(arrivals_ms),
+        ends_(scheduler_.gpu_count()),
+        jobs_(scheduler_.gpu_count()) {
+    for (int gpu = 0; gpu < scheduler_.gpu_count(); ++gpu) ends_.set(gpu, kNever);
     const std::size_t count = arrivals_ms.size();
     requests_.latency_ms.assign(count, std::numeric_limits<double>::quiet_NaN());
     requests_.cold.assign(count, 0);
@@ -44,35 +58,61 @@ class ServingSimulation {
   }
 
   void finish_until(double end_ms) {
-    while (!ends_.empty() && ends_.top().first <= end_ms) {
-      const auto [now_ms, gpu] = ends_.top();
-      ends_.pop();
-      for (int idle : scheduler_.finish(gpu, now_ms)) start(idle, now_ms);
-    }
+    for (int gpu; ends_.time_ms(gpu = ends_.earliest()) <= end_ms;) finish(gpu, ends_.time_ms(gpu));
   }
 
+  // What was accepted is served.
   SimulatedRequests take_result() {
+    finish_until(std::numeric_limits<double>::max());
     requests_.counters = scheduler_.counters();
     return std::move(requests_);
   }
 
  private:
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
+
   void start(int gpu, double now_ms) {
     const auto job = scheduler_.start(gpu, now_ms);
     if (!job) return;
-    const double end_ms = now_ms + job->predicted_ms;
-    for (std::int64_t request : job->requests) {
-      requests_.latency_ms[request] = end_ms - arrivals_ms_[request];
-      requests_.cold[request] = job->cold;
-    }
-    ends_.emplace(end_ms, gpu);
+    Progress& progress = jobs_[gpu];
+    progress.requests.assign(job->requests.begin(), job->requests.end());
+    progress.cost = &scheduler_.model_of(job->instance).padded(job->batch_size);
+    progress.links = static_cast<int>(job->links.size());
+    progress.left = 1;
+    progress.since_ms = now_ms;
+    progress.whole_ms = job->predicted_ms;
+    ends_.set(gpu, now_ms + job->predicted_ms);
+    for (std::int64_t request : job->requests) requests_.cold[request] = job->cold;
+    if (job->cold) loads_changed(gpu, now_ms);
   }
 
-  using End = std::pair<double, int>;  // time in ms, GPU
+  void finish(int gpu, double now_ms) {
+    Progress& progress = jobs_[gpu];
+    for (std::int64_t request : progress.requests) requests_.latency_ms[request] = now_ms - arrivals_ms_[request];
+    const bool cold = std::exchange(progress.links, 0) > 0;
+    ends_.set(gpu, kNever);
+    const std::span<const int> idle = scheduler_.finish(gpu, now_ms);
+    if (cold) loads_changed(gpu, now_ms);
+    for (int next : idle) start(next, now_ms);
+  }
+
+  // Others of this GPU's host load from now on, or do no more: cold starts under way go on faster or slower.
+  void loads_changed(int changed, double now_ms) {
+    const auto [begin, end] = scheduler_.host_of(changed);
+    for (int gpu = begin; gpu < end; ++gpu) {
+      Progress& progress = jobs_[gpu];
+      if (progress.links == 0 || progress.cost->crowded_ms.empty()) continue;
+      progress.left = std::max(0.0, progress.left - (now_ms - progress.since_ms) / progress.whole_ms);
+      progress.since_ms = now_ms;
+      progress.whole_ms = cold_ms(*progress.cost, progress.links, scheduler_.links_used(gpu) - progress.links);
+      ends_.set(gpu, now_ms + progress.left * progress.whole_ms);
+    }
+  }
 
   Scheduler scheduler_;
   std::span<const double> arrivals_ms_;
-  std::priority_queue<End, std::vector<End>, std::greater<>> ends_;
+  GpuOrder ends_;               // by when their jobs end
+  std::vector<Progress> jobs_;  // by GPU
   SimulatedRequests requests_;
 };
 
@@ -83,7 +123,6 @@ SimulatedRequests simulate_serving(ServingSetup setup, std::span<const double> a
   check_arrivals(arrivals_ms, instances);
   ServingSimulation simulation(std::move(setup), arrivals_ms);
   for (std::size_t i = 0; i < instances.size(); ++i) simulation.arrive(static_cast<std::int64_t>(i), instances[i]);
-  simulation.finish_until(std::numeric_limits<double>::infinity());
   return simulation.take_result();
 }
 

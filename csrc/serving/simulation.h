@@ -17,7 +17,9 @@ struct SimulatedRequests {
   ServingCounters counters;
 };
 
-// Serves arrivals in virtual time, in which every job takes what it is predicted to. Arrivals are in ms, ascending,
+// Serves arrivals in virtual time. A warm run takes what it is predicted to; a cold start, of which only what it takes
+// beside so many others all the time is known, goes on at each moment as fast as it would beside those that load then
+// (as in processor sharing). The scheduler does not foresee that, nor does a server's. Arrivals are in ms, ascending,
 // each of the instance beside it. What ends at the time of an arrival has ended for it.
 // InvalidArgument for a setup that Scheduler refuses, and for arrivals out of order or without an instance.
 SimulatedRequests simulate_serving(ServingSetup setup, std::span<const double> arrivals_ms,

@@ -1,6 +1,7 @@
 """Serving in virtual time: what latencies a machine would give a workload, without the machine.
 
-The decisions are those of the scheduler in csrc/serving; every run takes what it is predicted to.
+The decisions are those of the scheduler in csrc/serving. Warm runs take what they are said to; cold starts slow each
+other as long as they are under way together.
 """
 
 from __future__ import annotations

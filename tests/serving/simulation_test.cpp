@@ -86,6 +86,74 @@ TEST(ServingSimulation, AgreesWithServingOneByOneOnOneGpu) {
   }
 }
 
+// Loads that begin at these times, each on a GPU of its own, in small steps: what each has done in a step depends on
+// how many others there are.
+std::vector<double> in_small_steps(const BatchCost& cost, const std::vector<double>& arrivals_ms) {
+  constexpr double kStepMs = 1e-3;
+  std::vector<double> left(arrivals_ms.size(), 1.0);
+  std::vector<double> latency_ms(arrivals_ms.size(), 0.0);
+  std::size_t ended = 0;
+  for (double now_ms = 0; ended < left.size(); now_ms += kStepMs) {
+    std::vector<std::size_t> under_way;
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      if (arrivals_ms[i] <= now_ms && left[i] > 0) under_way.push_back(i);
+    }
+    for (std::size_t i : under_way) {
+      left[i] -= kStepMs / cold_ms(cost, 1, static_cast<int>(under_way.size()) - 1);
+      if (left[i] > 0) continue;
+      latency_ms[i] = now_ms + kStepMs - arrivals_ms[i];
+      ++ended;
+    }
+  }
+  return latency_ms;
+}
+
+TEST(ServingSimulation, LoadsSlowEachOtherWhileBothAreUnderWay) {
+  const ServedModel crowded{10, {{1, 1.0, {10.0}, {{20.0}}}}};
+  const std::vector<double> arrivals_ms{0, 5};
+  const std::vector<std::int32_t> instances{0, 1};
+  SchedulerOptions options{.gpus = 2, .gpu_bytes = 100};
+  // The first has done half by 5 and needs 10 more beside the second, which has done half by then and is alone again.
+  const auto together = simulate_serving(setup_of({crowded}, {0, 0}, options), arrivals_ms, instances);
+  EXPECT_DOUBLE_EQ(together.latency_ms[0], 15);
+  EXPECT_DOUBLE_EQ(together.latency_ms[1], 15);
+  // Whoever is warm, or on another host, slows nobody.
+  options.gpus_per_host = 1;
+  const auto apart = simulate_serving(setup_of({crowded}, {0, 0}, options), arrivals_ms, instances);
+  EXPECT_DOUBLE_EQ(apart.latency_ms[0], 10);
+  EXPECT_DOUBLE_EQ(apart.latency_ms[1], 10);
+}
+
+TEST(ServingSimulation, LinksThatAreLentSlowTheOthers) {
+  // GPU 0 loads over two links; GPU 2 lends its own to nobody, has another one's for itself and is beside two.
+  const ServedModel crowded{10, {{1, 1.0, {10.0, 6.0}, {{12.0, 7.0}, {20.0, 8.0}}}}};
+  const auto setup = setup_of({crowded}, {0, 0}, {.gpus = 4, .gpu_bytes = 10, .most_links = 2});
+  const auto requests = simulate_serving(setup, std::vector<double>{0, 3}, std::vector<std::int32_t>{0, 1});
+  ASSERT_EQ(requests.gpu, (std::vector<std::int32_t>{0, 2}));
+  EXPECT_DOUBLE_EQ(requests.latency_ms[0], 3 + 0.5 * 8);
+  EXPECT_DOUBLE_EQ(requests.latency_ms[1], 4 + 0.5 * 6);  // by half it is alone
+}
+
+TEST(ServingSimulation, AgreesWithLoadsInSmallSteps) {
+  const BatchCost cost{1, 1.0, {5.0}, {{6.0}, {8.0}, {11.0}}};
+  const ServedModel model{10, {cost}};
+  std::mt19937 random(7);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<double> arrivals_ms;
+    std::vector<std::int32_t> instances;
+    std::exponential_distribution<double> gap(1 / 3.0);
+    for (double time_ms = gap(random); arrivals_ms.size() < 24; time_ms += gap(random)) {
+      instances.push_back(static_cast<std::int32_t>(arrivals_ms.size()));
+      arrivals_ms.push_back(time_ms);
+    }
+    // So many GPUs that none has to wait.
+    const auto setup = setup_of({model}, std::vector<int>(24, 0), {.gpus = 24, .gpu_bytes = 10});
+    const auto expected = in_small_steps(cost, arrivals_ms);
+    const auto actual = simulate_serving(setup, arrivals_ms, instances).latency_ms;
+    for (std::size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(actual[i], expected[i], 0.02) << round << ", " << i;
+  }
+}
+
 TEST(ServingSimulation, RefusesArrivalsThatCannotBe) {
   const auto setup = setup_of({simple_model(10)}, {0}, {.gpus = 1, .gpu_bytes = 100});
   const auto refused = [&](const std::vector<double>& arrivals_ms, const std::vector<std::int32_t>& instances) {

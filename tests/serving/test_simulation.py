@@ -66,13 +66,20 @@ def test_cold_starts_use_the_links_they_may():
 def test_cold_starts_take_longer_while_others_of_the_host_load():
     model = replace(MODEL, instances=4, crowded_ms=(((22.0, 15.0), (26.0,)),))
     arrivals = workload([0.0, 1.0, 2.0, 3.0], [0, 1, 2, 3])
-    shared = simulate_serving([model], arrivals, gpus=4, gpu_memory_bytes=GB)
-    assert shared.latency_ms.tolist() == [20, 22, 26, 26]
     apart = simulate_serving([model], arrivals, gpus=4, gpu_memory_bytes=GB, gpus_per_host=2)
-    assert apart.latency_ms.tolist() == [20, 22, 20, 22]
+    assert apart.latency_ms.tolist() == pytest.approx([1 + 0.95 * 22] * 4), "each has a twentieth of it alone"
+    shared = simulate_serving([model], arrivals, gpus=4, gpu_memory_bytes=GB)
+    # Until one is alone with another and then by itself, all go on as beside two: the third row is that of the second.
+    first_ms = 2 + (1 - 1 / 20 - 1 / 22) * 26
+    last_ms = 1 / 22 * 22 + (1 - (first_ms + 1.3 - 3) / 26 - 1 / 22) * 20 + first_ms + 1.3
+    expected = [first_ms, first_ms + 0.05 * 26 - 1, first_ms + 1.3 + 1 - 2, last_ms - 3]
+    assert shared.latency_ms.tolist() == pytest.approx(expected)
     arrivals = workload([0.0, 1.0], [0, 1], 4)
     pairs = simulate_serving([model], arrivals, gpus=4, gpu_memory_bytes=GB, most_links=2)
-    assert pairs.latency_ms.tolist() == [12, 26], "the second finds two links in use"
+    both_ms = (1 - 1 / 12) * 15
+    assert pairs.latency_ms.tolist() == pytest.approx([1 + both_ms, both_ms + (1 - both_ms / 26) * 20]), (
+        "the second finds two links in use and takes one"
+    )
 
 
 def test_the_way_of_an_answer_holds_nobody_up():
