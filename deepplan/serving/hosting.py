@@ -91,7 +91,7 @@ def host_model(served: ServedSource, deployment: Deployment, devices: Sequence[D
         for by_gpu in sessions[0][1:]:
             warm_up(inputs, by_gpu)
         captures = capture_runs(sessions, inputs, devices, plan.dtype or None)
-        costs, outputs = _measure(served, inputs, sessions[0], deployment.pt)
+        costs, outputs = _measure(served, inputs, sessions, deployment.pt)
     return hosted_model(served, graphs, plan, costs, outputs, sessions, captures)
 
 
@@ -145,26 +145,27 @@ def warm_up(inputs: Inputs, sessions: Sequence[tuple[int, _core.Session]]) -> li
     return outputs[0]
 
 
-def _measure(
-    served: ServedSource, inputs: Inputs, by_gpu: Sequence[Sequence[tuple[int, _core.Session]]], links: int
-) -> tuple[ServedModel, list[object]]:
-    """What one instance's runs take on the first GPU, and the outputs of a call of batch size 1."""
+def _measure(served: ServedSource, inputs: Inputs, sessions: Sessions, links: int) -> tuple[ServedModel, list[object]]:
+    """What runs on the first GPU take, and the outputs of a call of batch size 1. Two instances are measured in turn
+    where there are two, while the other GPUs load one each."""
     outputs: dict[int, list[object]] = {}
     warm: list[float] = []
     cold: list[tuple[float, ...]] = []
     crowded: list[CrowdedMs] = []
-    for index, (size, session) in enumerate(by_gpu[0]):
-        cold.append(tuple(cold_ms(session, inputs[size], count) for count in range(1, links + 1)))
-        crowded.append(crowded_ms([sessions[index][1] for sessions in by_gpu], inputs[size], cold[-1]))
-        warm.append(warm_ms(session, inputs[size]))
+    gpus = range(len(sessions[0]))
+    for index, (size, session) in enumerate(sessions[0][0]):
+        by_gpu = [[instance[gpu][index][1] for instance in sessions[: len(gpus) + 1]] for gpu in gpus]
+        cold.append(tuple(cold_ms(by_gpu[0][:2], inputs[size], count) for count in range(1, links + 1)))
+        crowded.append(crowded_ms(by_gpu, inputs[size], cold[-1]))
+        warm.append(warm_ms(by_gpu[0][:2], inputs[size]))
         outputs[size] = outputs_of(session, inputs[size])
         _check_batch(served, size, outputs[1], outputs[size])
-    first = by_gpu[0][0][1]
-    first.evict()
+    for instance in sessions[:2]:
+        instance[0][0][1].evict()
     costs = ServedModel(
         name=served.served_name,
         instances=len(served.instance_names()),
-        device_bytes=-(-first.resident_bytes // _SEGMENT_BYTES) * _SEGMENT_BYTES,
+        device_bytes=-(-sessions[0][0][0][1].resident_bytes // _SEGMENT_BYTES) * _SEGMENT_BYTES,
         warm_ms=tuple(warm),
         cold_ms=tuple(cold),
         batch_sizes=served.batch_sizes,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from deepplan._core import Session
 from deepplan.serving.run_costs import cold_ms, crowded_ms, warm_ms
 
 WARM_MS, LOAD_MS = 1.0, 4.0
@@ -21,56 +22,101 @@ class Host:
 
 
 class FakeSession:
-    def __init__(self, host: Host, fails: bool = False) -> None:
-        self.host, self.fails = host, fails
-        self.resident, self.links = False, [0]
-        self.colds = 0
+    """Of a GPU's memory, if one is given, it takes all: whoever is there leaves."""
+
+    def __init__(self, host: Host, fails: bool = False, memory: list[FakeSession] | None = None) -> None:
+        self.host, self.fails, self.memory = host, fails, memory
+        self.is_resident, self.links = False, [0]
+        self.runs: list[tuple[bool, int]] = []  # whether it was cold, and over how many links it could be
+
+    @property
+    def colds(self) -> int:
+        return sum(cold for cold, _ in self.runs)
 
     def use_links(self, links: Sequence[int]) -> None:
         self.links = list(links)
 
     def evict(self) -> bool:
-        was, self.resident = self.resident, False
+        was, self.is_resident = self.is_resident, False
         return was
 
     def run(self, inputs: list[torch.Tensor]) -> list[object]:
         if self.fails:
             raise RuntimeError("made to fail")
-        if not self.resident:
-            with self.host.lock:
-                self.host.loading += 1
-                crowd = self.host.loading
-            time.sleep(LOAD_MS / 1e3 / len(self.links) * crowd)
-            with self.host.lock:
-                self.host.loading -= 1
-            self.resident = True
-            self.colds += 1
+        self.runs.append((not self.is_resident, len(self.links)))
+        if not self.is_resident:
+            self._load()
         time.sleep(WARM_MS / 1e3)
         return [inputs[0]]
+
+    def _load(self) -> None:
+        with self.host.lock:
+            self.host.loading += 1
+            crowd = self.host.loading
+        time.sleep(LOAD_MS / 1e3 / len(self.links) * crowd)
+        with self.host.lock:
+            self.host.loading -= 1
+        for other in self.memory or ():
+            other.is_resident = False
+        self.is_resident = True
+        if self.memory is not None:
+            self.memory[:] = [self]
 
 
 INPUTS = [torch.zeros(1)]
 
 
+def as_sessions(*sessions: FakeSession) -> list[Session]:
+    return sessions  # type: ignore[return-value]
+
+
 def test_a_cold_start_takes_less_over_more_links_and_more_while_others_load() -> None:
     host = Host()
-    gpus = [FakeSession(host) for _ in range(4)]
-    alone_ms = [cold_ms(gpus[0], INPUTS, links) for links in (1, 2)]  # type: ignore[arg-type]
-    assert WARM_MS <= warm_ms(gpus[0], INPUTS) < alone_ms[1] < alone_ms[0]  # type: ignore[arg-type]
+    gpus = [as_sessions(FakeSession(host)) for _ in range(4)]
+    alone_ms = [cold_ms(gpus[0], INPUTS, links) for links in (1, 2)]
+    assert WARM_MS <= warm_ms(gpus[0], INPUTS) < alone_ms[1] < alone_ms[0]
     assert alone_ms[0] >= LOAD_MS + WARM_MS
-    rows = crowded_ms(gpus, INPUTS, alone_ms)  # type: ignore[arg-type]
+    rows = crowded_ms(gpus, INPUTS, alone_ms)
     assert [len(row) for row in rows] == [2, 2, 1], "over links that the others leave"
     for fewer, more in zip((tuple(alone_ms), *rows), rows):
         assert all(b >= a for a, b in zip(fewer, more))
     assert rows[2][0] > 1.5 * alone_ms[0]
-    assert not any(gpu.resident for gpu in gpus[1:]) and all(gpu.colds > 1 for gpu in gpus)
+    assert not any(gpu[0].is_resident for gpu in gpus[1:])
+    assert all(gpu[0].colds > 1 for gpu in gpus)  # type: ignore[attr-defined]
+
+
+def test_instances_are_measured_in_turn() -> None:
+    first, second = FakeSession(Host()), FakeSession(Host())
+    cold_ms(as_sessions(first, second), INPUTS, 2)
+    assert abs(len(first.runs) - len(second.runs)) <= 1 and len(second.runs) > 2
+    assert set(first.runs + second.runs) == {(True, 2)}
+    assert not first.is_resident and not second.is_resident
+    first.runs, second.runs = [], []
+    warm_ms(as_sessions(first, second), INPUTS)
+    assert abs(len(first.runs) - len(second.runs)) <= 1
+    assert first.colds == second.colds == 1, "to bring them in"
+
+
+def test_where_only_one_fits_warm_runs_are_warm() -> None:
+    host, memory = Host(), list[FakeSession]()
+    first, second = FakeSession(host, memory=memory), FakeSession(host, memory=memory)
+    assert warm_ms(as_sessions(first, second), INPUTS) < LOAD_MS
+    assert (first.colds, second.colds) == (1, 1) and len(first.runs) == 1 and len(second.runs) > 3
+
+
+def test_gpus_that_load_at_a_time_load_different_instances() -> None:
+    host = Host()
+    gpus = [[FakeSession(host) for _ in range(4)] for _ in range(3)]
+    crowded_ms([as_sessions(*sessions) for sessions in gpus], INPUTS, [5.0])
+    used = [[index for index, session in enumerate(sessions) if session.colds] for sessions in gpus]
+    assert used == [[0, 1], [2], [3]]
 
 
 def test_one_gpu_has_nobody_beside_it() -> None:
-    assert crowded_ms([FakeSession(Host())], INPUTS, [5.0]) == ()  # type: ignore[list-item]
+    assert crowded_ms([as_sessions(FakeSession(Host()))], INPUTS, [5.0]) == ()
 
 
 def test_what_fails_beside_is_raised() -> None:
     host = Host()
     with pytest.raises(RuntimeError, match="made to fail"):
-        crowded_ms([FakeSession(host), FakeSession(host, fails=True)], INPUTS, [5.0])  # type: ignore[list-item]
+        crowded_ms([as_sessions(FakeSession(host)), as_sessions(FakeSession(host, fails=True))], INPUTS, [5.0])
