@@ -14,6 +14,7 @@
 #include "runtime/host_weights.h"
 #include "runtime/loader.h"
 #include "torch/captured_runs.h"
+#include "torch/current_stream.h"
 #include "torch/program.h"
 #include "torch/run_hooks.h"
 #include "torch/target.h"
@@ -61,6 +62,8 @@ class Session {
   // copy and captured runs.
   void encode();
 
+  // Waits for torch's current stream of the target: what the last run returned is there then.
+  void wait() const { current_stream(*links_->target->device, program_->target())->synchronize(); }
   // Waits for all that was begun on the target, none of it by another thread; DeviceError where that has failed for
   // good.
   void settle();
