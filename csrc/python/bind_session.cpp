@@ -118,6 +118,7 @@ void bind_session(py::module_& module) {
       .def("set_timed", &Session::set_timed, py::arg("timed"), NoGil())
       .def("set_background_load", &Session::set_background_load, py::arg("busy"), NoGil())
       .def("last_times", &Session::last_times, NoGil())
+      .def("plan_for", &Session::plan_for, py::arg("links"), py::arg("plan"), NoGil())
       .def("drop_wait", &Session::drop_wait, py::arg("group"))
       // Waits for a run under way, which may itself be waiting for the GIL in a Python operator.
       .def_property_readonly("is_resident", py::cpp_function(&Session::is_resident, NoGil()))

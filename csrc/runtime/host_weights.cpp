@@ -129,10 +129,22 @@ void HostWeights::read(int tensor, char* destination) const {
   }
 }
 
-const char* HostWeights::group_data(int group) const {
-  const Group& wanted = groups_.at(static_cast<std::size_t>(group));
-  if (!wanted.pieces.empty()) throw InvalidArgument("group " + std::to_string(group) + " is coded: it has pieces");
-  return block_.data() + wanted.at;
+const char* HostWeights::plain_data(const Extent& stretch) const {
+  std::size_t before = 0;  // the last group that begins no later: plain ones that follow each other lie so, too
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    const Extent& extent = layout_.groups[group];
+    if (extent.offset <= stretch.offset) before = group;
+    if (!groups_[group].pieces.empty() && extent.offset < stretch.end() && stretch.offset < extent.end()) {
+      throw InvalidArgument("group " + std::to_string(group) + " is coded: it has pieces");
+    }
+  }
+  return block_.data() + groups_.at(before).at + (stretch.offset - layout_.groups[before].offset);
+}
+
+std::span<const HostPiece> HostWeights::coded_pieces(const Extent& stretch) const {
+  const auto group = std::find(layout_.groups.begin(), layout_.groups.end(), stretch);
+  if (group == layout_.groups.end()) return {};
+  return groups_[static_cast<std::size_t>(group - layout_.groups.begin())].pieces;
 }
 
 std::size_t HostWeights::crossing_bytes() const {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/pinned_arena.h"
@@ -52,16 +53,20 @@ class HostWeights {
   // Writes a tensor's plain bytes to `destination`, whether it is coded or not.
   void read(int tensor, char* destination) const;
 
-  // The plain bytes of a group, or of what the layout promotes; InvalidArgument for a group that is coded.
-  const char* group_data(int group) const;
+  // Where the loaded bytes of a stretch of the layout lie, or those that it promotes. InvalidArgument if a group that
+  // is coded has a share in the stretch.
+  const char* plain_data(const Extent& stretch) const;
   const char* promoted_data() const { return block_.data() + tail_at_; }
   // In the order of the layout; empty for a group that is not coded.
   const std::vector<HostPiece>& coded_pieces(int group) const {
     return groups_.at(static_cast<std::size_t>(group)).pieces;
   }
+  // Those of the group that is this stretch, empty if it is none, or plain.
+  std::span<const HostPiece> coded_pieces(const Extent& stretch) const;
   const char* piece_data(const HostPiece& piece) const { return block_.data() + piece.at; }
 
   const WeightLayout& layout() const { return layout_; }
+  bool is_coded() const { return is_coded_; }
   // The whole range, whatever is in it.
   char* begin() const { return block_.data(); }
   // What it takes of the arena.

@@ -14,34 +14,40 @@ constexpr std::size_t kPromotedPieceBytes = std::size_t{4} << 20;
 }  // namespace
 
 Loader::Loader(Links& links, const HostWeights& weights, const ExecutionPlan& plan)
+    : Loader(links, weights, weights.layout().groups, plan.route) {}
+
+Loader::Loader(Links& links, const HostWeights& weights, const std::vector<Extent>& groups,
+               const std::vector<int>& route)
     : links_(&links), weights_(&weights) {
-  const std::vector<Extent>& extents = weights.layout().groups;
-  if (plan.route.size() != extents.size()) {
-    throw InvalidArgument("a plan of " + std::to_string(plan.route.size()) + " groups for weights laid out in " +
-                          std::to_string(extents.size()));
+  if (route.size() != groups.size()) {
+    throw InvalidArgument("a plan of " + std::to_string(route.size()) + " groups for weights laid out in " +
+                          std::to_string(groups.size()));
   }
   std::vector<std::vector<Piece>> pieces;
-  for (std::size_t group = 0; group < plan.route.size(); ++group) {
-    const int link = plan.route[group];
+  for (std::size_t group = 0; group < route.size(); ++group) {
+    const int link = route[group];
     if (link < 0 || link >= links.count()) {
       throw InvalidArgument("group " + std::to_string(group) + " travels over link " + std::to_string(link) +
                             ": there are " + std::to_string(links.count()));
     }
     Group& added = groups_.emplace_back();
+    added.extent = groups[group];
     added.link = link;
-    added.coded = !weights.coded_pieces(static_cast<int>(group)).empty();
+    added.coded = !weights.coded_pieces(added.extent).empty();
     if (added.coded) links.prepare_decoding(link);
     added.ready = (added.coded ? links.target() : links.device(link)).create_event();
     pieces.push_back(pieces_of(static_cast<int>(group)));
     Stream* const stream = &last_stream(added);
     if (std::find(writing_.begin(), writing_.end(), stream) == writing_.end()) writing_.push_back(stream);
   }
-  pieces_ = order_pieces(pieces, plan.route, links.count());
+  pieces_ = order_pieces(pieces, route, links.count());
 }
 
 std::vector<Piece> Loader::pieces_of(int group) const {
   std::vector<Piece> pieces;
-  for (const HostPiece& piece : weights_->coded_pieces(group)) {
+  const Extent& extent = groups_[static_cast<std::size_t>(group)].extent;
+  const int link = groups_[static_cast<std::size_t>(group)].link;
+  for (const HostPiece& piece : weights_->coded_pieces(extent)) {
     pieces.push_back({.group = group,
                       .offset = piece.offset,
                       .bytes = piece.bytes,
@@ -51,15 +57,14 @@ std::vector<Piece> Loader::pieces_of(int group) const {
                       .coding = piece.coding});
   }
   if (pieces.empty()) {
-    const Extent& extent = weights_->layout().groups[static_cast<std::size_t>(group)];
-    const int link = groups_[static_cast<std::size_t>(group)].link;
     const std::size_t most_bytes = link == 0 ? std::max<std::size_t>(extent.bytes, 1) : links_->slot_bytes();
+    const char* const source = weights_->plain_data(extent);
     std::size_t done = 0;
     for (const std::size_t bytes : even_shares(extent.bytes, most_bytes)) {
       pieces.push_back({.group = group,
                         .offset = extent.offset + done,
                         .bytes = bytes,
-                        .source = weights_->group_data(group) + done,
+                        .source = source + done,
                         .crossing_bytes = bytes,
                         .coding = std::nullopt});
       done += bytes;

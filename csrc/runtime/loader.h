@@ -28,6 +28,9 @@ class Loader {
  public:
   // Borrows links and weights, which must outlive it; both must match the plan (see validate).
   Loader(Links& links, const HostWeights& weights, const ExecutionPlan& plan);
+  // The same in other groups than the layout's, each over its route: `groups` are contiguous from 0 to the end of what
+  // the layout loads. InvalidArgument where one holds part of a group that is coded.
+  Loader(Links& links, const HostWeights& weights, const std::vector<Extent>& groups, const std::vector<int>& route);
   // Waits for what was issued: weights and device memory may go away after it.
   ~Loader();
   Loader(const Loader&) = delete;
@@ -70,6 +73,7 @@ class Loader {
 
  private:
   struct Group {
+    Extent extent;
     int link = 0;
     bool coded = false;
     bool issued = false;

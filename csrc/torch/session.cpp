@@ -72,6 +72,7 @@ Session::Session(const Session& other, std::shared_ptr<const Program> program, s
       arena_(other.arena_),
       plan_(other.plan_),
       host_(other.host_),
+      plan_for_(other.plan_for_),
       promote_(other.promote_) {
   if (model_weights(program_->graph()) != model_weights(other.program_->graph())) {
     throw InvalidArgument("another graph's host copy cannot be used: the weights of both must be the same");
@@ -119,7 +120,7 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
   Target& target = *links_->target;
   const c10::OptionalDeviceGuard guard(program_->target().is_cpu() ? std::nullopt
                                                                    : std::make_optional(program_->target()));
-  if (loader_ == nullptr) throw Error("no plan could be bound when the last one was replaced: load the model again");
+  if (way_ == nullptr) throw Error("no plan could be bound when the last one was replaced: load the model again");
   check(inputs);
   for (at::Tensor& input : inputs) input = input.detach();
   has_times_ = false;
@@ -130,7 +131,7 @@ std::vector<c10::IValue> Session::run(std::vector<at::Tensor> inputs) {
   if (is_cold || last_use_ == nullptr) last_use_ = target.device->create_event();
   try {
     std::vector<c10::IValue> outputs = run_with(lease, inputs, *stream);
-    lease.set_last_use(is_cold ? loader_->promote(lease.data(), last_use_, before) : last_use_);
+    lease.set_last_use(is_cold ? way_->loader().promote(lease.data(), last_use_, before) : last_use_);
     lease.mark_loaded();
     return outputs;
   } catch (const c10::Error& error) {
@@ -149,7 +150,7 @@ ResidencyLease Session::acquire() {
 // The lease of a run that failed gives its memory back: nothing may be on its way into it, or still read it.
 void Session::settle() {
   const std::scoped_lock target_lock(links_->target->mutex);  // nobody captures on these streams meanwhile
-  loader_->synchronize();
+  way_->loader().synchronize();
   links_->target->device->synchronize();
 }
 
@@ -216,7 +217,7 @@ void Session::set_timed(bool timed) {
   const std::scoped_lock lock(mutex_);
   if (timed) make_clock();
   timed_ = timed;
-  for (const auto& [links, loader] : loaders_) loader->set_timed(timed);
+  for (const auto& [links, way] : ways_) way->loader().set_timed(timed);
   has_times_ = false;
 }
 
@@ -237,7 +238,7 @@ std::optional<RunTimes> Session::last_times() {
   if (!has_times_) return std::nullopt;
   RunTimes times{.cold = last_kind_.cold, .total_ms = 0, .layers = clock_->times_ms(), .groups = {}};
   if (!times.layers.empty()) times.total_ms = times.layers.back().end_ms;
-  if (last_kind_.cold) times.groups = loader_->group_times_ms(clock_->reference());
+  if (last_kind_.cold) times.groups = way_->loader().group_times_ms(clock_->reference());
   return times;
 }
 

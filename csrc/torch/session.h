@@ -14,6 +14,7 @@
 #include "runtime/host_weights.h"
 #include "runtime/loader.h"
 #include "torch/captured_runs.h"
+#include "torch/cold_way.h"
 #include "torch/current_stream.h"
 #include "torch/program.h"
 #include "torch/run_hooks.h"
@@ -59,7 +60,7 @@ class Session {
 
   // Codes the groups that the plan says, once the host copy is filled. Left plain are groups that an earlier layer
   // reads in place as well, and all where the target cannot decode or has no room for what that takes. Drops the device
-  // copy and captured runs.
+  // copy, captured runs and what plan_for() said.
   void encode();
 
   // Waits for torch's current stream of the target: what the last run returned is there then.
@@ -106,7 +107,8 @@ class Session {
   // Gives up what every model that is idle holds of the target's memory.
   void evict_idle() { links_->target->evict_idle(); }
 
-  // Another plan over the same links: lays the host copy out again, drops the device copy and captured runs.
+  // Another plan over the same links: lays the host copy out again, drops the device copy, captured runs and what
+  // plan_for() said.
   void rebind(ExecutionPlan plan);
 
   // Whether runs from now on keep times, and those of the last one (waits for it). Empty before the first timed run,
@@ -120,6 +122,10 @@ class Session {
   // From now on cold starts travel over these links only, the target's own (0) first: a group that the plan sends over
   // link k goes over `links[k % n]`. InvalidArgument for a link that is not there or named twice, or without the own.
   void use_links(std::vector<int> links);
+  // Cold starts over so many links go by `plan` from now on, of which `route` counts these links. It
+  // loads the same layers as the session's own, in groups of its own (of its own plan's, if any is coded): the host
+  // copy stays as it is, and what was captured holds. InvalidArgument otherwise.
+  void plan_for(int links, ExecutionPlan plan);
   bool last_was_cold() const;
   // Where its weights lie in kept memory, for the constructor above in a later process.
   HostCopy host_copy() const { return host_->copy(); }
@@ -148,7 +154,8 @@ class Session {
   std::vector<char*> in_place_addresses(std::ptrdiff_t shift) const;
   LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }
   void bind();
-  Loader& loader_over(const std::vector<int>& links);
+  ColdWay& way_over(const std::vector<int>& links);
+  std::vector<int> links_in_use() const;
   void require_own_host_copy() const;
   void leave();
   std::optional<GroupCoding> coding_of(int group) const;
@@ -165,11 +172,12 @@ class Session {
   char* in_place_begin_ = nullptr;  // of the host copy, as the target addresses it
   std::unique_ptr<WeightTable> cold_weights_;
   std::unique_ptr<WeightTable> warm_weights_;
-  std::map<std::vector<int>, std::unique_ptr<Loader>> loaders_;  // by the links they use, made when first used
-  Loader* loader_ = nullptr;                                     // the one in use
-  std::shared_ptr<Event> last_use_;                              // behind the last run
-  std::unique_ptr<LayerClock> clock_;                            // null until somebody wants times
-  std::unique_ptr<Event> cut_mark_;                              // null before prepare_capture()
+  std::map<std::size_t, ExecutionPlan> plan_for_;              // by number of links, where it is not plan_
+  std::map<std::vector<int>, std::unique_ptr<ColdWay>> ways_;  // by the links they use, made when first used
+  ColdWay* way_ = nullptr;                                     // the one in use
+  std::shared_ptr<Event> last_use_;                            // behind the last run
+  std::unique_ptr<LayerClock> clock_;                          // null until somebody wants times
+  std::unique_ptr<Event> cut_mark_;                            // null before prepare_capture()
   std::shared_ptr<CapturedRuns> captured_ = std::make_shared<CapturedRuns>();
   std::unique_ptr<BackgroundLoad> background_;
   bool promote_;

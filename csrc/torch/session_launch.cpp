@@ -32,8 +32,8 @@ std::vector<c10::IValue> Session::launch(const CapturedRun& run, const Residency
   };
   copy_inputs(/*from_host=*/true);  // before weights that travel the same link
   if (last_kind_.cold) {
-    loader_->begin(lease.data(), lease.last_uses());
-    loader_->issue(kPiecesAhead);
+    way_->loader().begin(lease.data(), lease.last_uses());
+    way_->loader().issue(kPiecesAhead);
   } else {
     for (const std::shared_ptr<Event>& event : lease.last_uses()) {
       if (event) stream.wait(*event);
@@ -63,16 +63,20 @@ std::vector<c10::IValue> Session::launch(const CapturedRun& run, const Residency
 }
 
 void Session::launch_parts(const CapturedRun& run, Stream& stream) {
+  Loader& loader = way_->loader();
+  int waited = -1;  // the last of the loader's groups
   for (int part = 0; part < run.graph->part_count(); ++part) {
     if (part > 0) {
       const int group = run.waits[static_cast<std::size_t>(part) - 1];
-      const Event& ready = loader_->require(group);
-      if (group != dropped_wait_) stream.wait(ready);
+      for (const int last = way_->last_group(group); waited < last;) {
+        const Event& ready = loader.require(++waited);
+        if (group != dropped_wait_) stream.wait(ready);
+      }
     }
     run.graph->launch(part, stream);
-    if (last_kind_.cold) loader_->issue(kPiecesPerStep);
+    if (last_kind_.cold) loader.issue(kPiecesPerStep);
   }
-  if (last_kind_.cold) loader_->finish();
+  if (last_kind_.cold) loader.finish();
 }
 
 std::vector<c10::IValue> Session::issue(const ResidencyLease& lease, std::vector<at::Tensor> inputs, Stream& stream) {
@@ -101,10 +105,10 @@ std::vector<c10::IValue> Session::issue_cold(const ResidencyLease& lease, const 
                                              Stream& stream) {
   cold_weights_->set_device_base(lease.data());
   if (clock() != nullptr) clock_->begin(stream);
-  loader_->begin(lease.data(), lease.last_uses());
-  ColdHook hook(stream, clock(), *loader_, plan_, dropped_wait_);
+  way_->loader().begin(lease.data(), lease.last_uses());
+  ColdHook hook(stream, clock(), way_->loader(), way_->plan(), dropped_wait_);
   std::vector<c10::IValue> outputs = execute(*program_, *cold_weights_, inputs, hook, *links_->target->device);
-  loader_->finish();
+  way_->loader().finish();
   return outputs;
 }
 

@@ -20,8 +20,8 @@ WeightLayout Session::lay_out(const ExecutionPlan& plan) const {
 }
 
 void Session::bind() {
-  loader_ = nullptr;  // without one, no run begins
-  loaders_.clear();   // they mean the host copy as it was before
+  way_ = nullptr;  // without one, no run begins
+  ways_.clear();   // they mean the host copy as it was before
   // The mapped address differs from the host's only in type where the driver unifies addresses, as it does here.
   in_place_begin_ =
       host_->size_bytes() == 0
@@ -33,7 +33,7 @@ void Session::bind() {
   warm_weights_ = std::make_unique<WeightTable>(*program_, uses_on_device(*program_, layout), layout, in_place);
   std::vector<int> all(static_cast<std::size_t>(links_->links.count()));
   std::iota(all.begin(), all.end(), 0);
-  loader_ = &loader_over(all);
+  way_ = &way_over(all);
   has_times_ = false;
 }
 
@@ -47,16 +47,45 @@ std::vector<char*> Session::in_place_addresses(std::ptrdiff_t shift) const {
   return addresses;
 }
 
-Loader& Session::loader_over(const std::vector<int>& links) {
-  std::unique_ptr<Loader>& loader = loaders_[links];
-  if (loader == nullptr) {
-    ExecutionPlan folded = plan_;
-    for (int& route : folded.route) route = links[static_cast<std::size_t>(route) % links.size()];
+ColdWay& Session::way_over(const std::vector<int>& links) {
+  std::unique_ptr<ColdWay>& way = ways_[links];
+  if (way == nullptr) {
+    const auto own = plan_for_.find(links.size());
+    ExecutionPlan plan = own == plan_for_.end() ? plan_ : own->second;
+    for (int& route : plan.route) route = links[static_cast<std::size_t>(route) % links.size()];
+    const std::vector<Extent> groups = lay_out(plan).groups;
     const std::scoped_lock target_lock(links_->target->mutex);  // it may make what decodes; links are shared
-    loader = std::make_unique<Loader>(links_->links, *host_, folded);
-    loader->set_timed(timed_);
+    way = std::make_unique<ColdWay>(links_->links, *host_, plan_, std::move(plan), groups);
+    way->loader().set_timed(timed_);
   }
-  return *loader;
+  return *way;
+}
+
+void Session::plan_for(int links, ExecutionPlan plan) {
+  const std::scoped_lock lock(mutex_);
+  if (links < 1 || links > links_->links.count()) {
+    throw InvalidArgument("a plan for " + std::to_string(links) + " links: there are " +
+                          std::to_string(links_->links.count()));
+  }
+  validate(plan, model_weights(program_->graph()), links);
+  if (host_->is_coded() && (plan.group != plan_.group || plan.coded != plan_.coded)) {
+    throw InvalidArgument("groups that lie coded cannot be others for " + std::to_string(links) + " links");
+  }
+  WeightLayout layout = lay_out(plan);
+  layout.groups = host_->layout().groups;
+  if (layout != host_->layout()) {
+    throw InvalidArgument("a plan for " + std::to_string(links) + " links must load the same layers");
+  }
+  const std::vector<int> used = links_in_use();
+  plan_for_[static_cast<std::size_t>(links)] = std::move(plan);
+  way_ = nullptr;
+  std::erase_if(ways_, [&](const auto& way) { return way.first.size() == static_cast<std::size_t>(links); });
+  way_ = &way_over(used);
+}
+
+std::vector<int> Session::links_in_use() const {
+  const auto used = std::find_if(ways_.begin(), ways_.end(), [&](const auto& way) { return way.second.get() == way_; });
+  return used->first;
 }
 
 void Session::use_links(std::vector<int> links) {
@@ -70,7 +99,7 @@ void Session::use_links(std::vector<int> links) {
     seen[static_cast<std::size_t>(link)] = true;
   }
   if (links.empty() || links.front() != 0) throw InvalidArgument("the target's own link, 0, must be the first");
-  loader_ = &loader_over(links);
+  way_ = &way_over(links);
 }
 
 void Session::require_own_host_copy() const {
@@ -98,6 +127,7 @@ void Session::encode() {
     return;  // a target too full for the buffers gets its weights as they are
   }
   leave();
+  plan_for_.clear();
   host_->code(wanted);
   bind();
 }
@@ -155,6 +185,7 @@ void Session::rebind(ExecutionPlan plan) {
   leave();
   host_->relayout(lay_out(plan));
   plan_ = std::move(plan);
+  plan_for_.clear();
   bind();
 }
 
@@ -163,7 +194,7 @@ void Session::leave() {
   background_.reset();
   const std::scoped_lock target_lock(links_->target->mutex);  // nobody captures on these streams meanwhile
   links_->target->device->synchronize();
-  for (const auto& [links, loader] : loaders_) loader->synchronize();
+  for (const auto& [links, way] : ways_) way->loader().synchronize();
   captured_ = std::make_shared<CapturedRuns>();  // others may share what it had
   links_->target->residency.evict(name_);
 }

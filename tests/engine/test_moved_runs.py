@@ -121,3 +121,21 @@ def test_models_that_differ_in_their_weights_share_what_was_captured(
     del sessions
     captures.forget()
     assert machine.target("cuda:0").charged_bytes == 0
+
+
+@pytest.mark.parametrize("device", ["host:0", pytest.param("cuda:0", marks=GPU)])
+@pytest.mark.parametrize(
+    "bound, used", [("each_layer", "load_all"), ("load_all", "each_layer"), ("optimal", "optimal")]
+)
+def test_weights_may_arrive_in_other_groups_than_a_run_is_cut_by(
+    tiny: torch.nn.Module, ids: torch.Tensor, make_plan: MakePlan, device: str, bound: str, used: str
+) -> None:
+    plan, other = make_plan(tiny, ids, bound), make_plan(tiny, ids, used)
+    with deepplan.load(tiny, plan, devices=device, example_inputs=ids) as session:
+        expected = session(ids)
+        graph = resolve(tiny, ids).captured.graph
+        session._runtime.plan_for(1, execution_plan(graph, other, 1))
+        for _ in range(3):
+            session.evict(poison=True)
+            assert torch.equal(session(ids), expected)
+            assert session.last_launch == ("operators" if device == "host:0" else "graph")

@@ -153,13 +153,34 @@ TEST(HostWeights, TakeLessMemoryWhenCoded) {
   HostWeights weights(arena, lay_out(model, plan));
   write_weights(weights);
   weights.code({std::nullopt, GroupCoding{WeightFormat::BFloat16, kBytes / 3}});
-  EXPECT_EQ(weights.group_data(0), weights.begin());
+  EXPECT_EQ(weights.plain_data(weights.layout().groups[0]), weights.begin());
   EXPECT_EQ(weights.coded_pieces(1).size(), 4);  // even ones would be a few bytes too long
   EXPECT_EQ(weights.data(1), nullptr);
-  EXPECT_THROW(weights.group_data(1), InvalidArgument);
+  EXPECT_THROW(weights.plain_data(weights.layout().groups[1]), InvalidArgument);
   EXPECT_LT(weights.crossing_bytes(), kBytes + kBytes * 3 / 4);
   EXPECT_LT(arena.stats().used_bytes, kBytes + kBytes * 3 / 4);
   EXPECT_THROW(weights.code({std::nullopt, std::nullopt}), InvalidArgument);
+}
+
+TEST(HostWeights, FindStretchesOfPlainGroupsBesideCodedOnes) {
+  constexpr std::size_t kBytes = std::size_t{1} << 20;
+  PinnedArena arena({.step_bytes = std::size_t{1} << 20});
+  const ModelWeights model{.tensor_bytes = {kBytes, kBytes, kBytes, 1000}, .layer_tensors = {{0}, {1}, {2}, {3}}};
+  const ExecutionPlan plan{.placement = std::vector(4, Placement::Load), .group = {0, 1, 2, 3}, .route = {0, 0, 0, 0}};
+  HostWeights weights(arena, lay_out(model, plan));
+  write_weights(weights);
+  EXPECT_EQ(weights.plain_data({0, 3 * kBytes}), weights.begin());
+  weights.code({std::nullopt, GroupCoding{WeightFormat::BFloat16, kBytes / 3}, std::nullopt, std::nullopt});
+  const std::vector<Extent>& groups = weights.layout().groups;
+  const Extent last_two{groups[2].offset, groups[2].bytes + groups[3].bytes};
+  EXPECT_EQ(weights.plain_data(last_two), weights.data(2));
+  EXPECT_EQ(weights.plain_data(groups[3]), weights.data(3));
+  EXPECT_EQ(weights.plain_data({groups[2].offset + 512, 512}), weights.data(2) + 512);
+  EXPECT_THROW(weights.plain_data({groups[0].offset, groups[0].bytes + 512}), InvalidArgument);
+  EXPECT_THROW(weights.plain_data({groups[1].offset + 512, kBytes}), InvalidArgument);
+  EXPECT_EQ(weights.coded_pieces(groups[1]).size(), weights.coded_pieces(1).size());
+  EXPECT_TRUE(weights.coded_pieces(groups[0]).empty());
+  EXPECT_TRUE(weights.coded_pieces(last_two).empty());
 }
 
 TEST(HostWeights, LeavePiecesPlainThatWouldGrow) {

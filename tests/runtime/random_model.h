@@ -43,6 +43,19 @@ inline ExecutionPlan random_plan(std::mt19937& random, const ModelWeights& weigh
   return plan;
 }
 
+// The same layers loaded, in other groups over other routes.
+inline ExecutionPlan regrouped(std::mt19937& random, ExecutionPlan plan, int link_count) {
+  plan.route.clear();
+  for (int& group : plan.group) {
+    if (group < 0) continue;
+    if (plan.route.empty() || random() % 3 == 0) {
+      plan.route.push_back(static_cast<int>(random() % static_cast<unsigned>(link_count)));
+    }
+    group = static_cast<int>(plan.route.size()) - 1;
+  }
+  return plan;
+}
+
 // Writes bytes that tell tensor and position, never 0xff.
 inline void write_pattern(const HostWeights& weights) {
   const WeightLayout& layout = weights.layout();

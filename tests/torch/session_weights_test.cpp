@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <numeric>
+
 #include "core/error.h"
 #include "core/kept_memory.h"
 #include "session_fixture.h"
@@ -22,6 +24,48 @@ TEST_F(SessionWeightsTest, LaysItsWeightsOutAgainForAnotherPlan) {
   EXPECT_EQ(model.session->layout().loaded_bytes, all / 2);
   EXPECT_TRUE(model(x).equal(model.expected));
   EXPECT_THROW(model.session->rebind(load_each({0, 1, 2, 3}, {0, 0, 0, 3})), InvalidArgument);
+  EXPECT_TRUE(model(x).equal(model.expected));
+}
+
+TEST_F(SessionWeightsTest, ColdStartsOverFewerLinksGoByAPlanOfTheirOwn) {
+  const Model model = make(each);
+  model.session->plan_for(1, load_each({0, 0, 0, 1}, {0, 0}));
+  model.session->plan_for(2, load_each({0, 1, 1, 1}, {1, 0}));
+  const Session replica(*model.session, program(), links);
+  for (const std::vector<int>& used : {std::vector{0}, {0, 2}, {0, 1, 2}, {0, 1}, {0}}) {
+    model.session->use_links(used);
+    model.session->evict(/*poison=*/true);
+    EXPECT_TRUE(model(x).equal(model.expected)) << used.size() << " links";
+    EXPECT_TRUE(model(x).equal(model.expected));
+  }
+  model.session->plan_for(1, load_each({0, 1, 1, 1}, {0, 0}));  // the one in use
+  model.session->evict(/*poison=*/true);
+  EXPECT_TRUE(model(x).equal(model.expected));
+  model.session->set_timed(true);
+  for (const auto& [links, groups] : {std::pair{1, 2u}, {2, 2u}, {3, 4u}}) {
+    std::vector<int> used(static_cast<std::size_t>(links));
+    std::iota(used.begin(), used.end(), 0);
+    model.session->use_links(used);
+    model.session->evict(/*poison=*/true);
+    model(x);
+    EXPECT_EQ(model.session->last_times()->groups.size(), groups) << links << " links";
+  }
+}
+
+TEST_F(SessionWeightsTest, PlansForFewerLinksMustFitTheHostCopy) {
+  ExecutionPlan plan = each;
+  plan.coded = {true, false, false, false};
+  const Model model = make(plan);
+  EXPECT_THROW(model.session->plan_for(0, each), InvalidArgument);
+  EXPECT_THROW(model.session->plan_for(4, each), InvalidArgument);
+  EXPECT_THROW(model.session->plan_for(1, each), InvalidArgument) << "there is but link 0";
+  EXPECT_THROW(model.session->plan_for(1, load_each({0, 0, 0, -1}, {0})), InvalidArgument);
+  model.session->encode();
+  EXPECT_THROW(model.session->plan_for(1, load_each({0, 1, 1, 1}, {0, 0})), InvalidArgument);
+  plan.route = {0, 0, 0, 0};
+  model.session->plan_for(1, plan);
+  model.session->use_links({0});
+  model.session->evict(/*poison=*/true);
   EXPECT_TRUE(model(x).equal(model.expected));
 }
 
