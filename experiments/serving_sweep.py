@@ -11,6 +11,7 @@ import numpy as np
 
 from deepplan.engine.benchmark import policy_of
 from deepplan.errors import UnknownNameError
+from deepplan.planning.refit import refit
 from deepplan.planning.search import search
 from deepplan.profiles import shipped_profile
 from deepplan.serving.simulation import ServedModel, simulate_serving
@@ -35,9 +36,10 @@ def simulate_runs(
 def served_model(machine: str, run: Run, method: Method) -> ServedModel:
     """The zoo model of `run` as `method` provisions it."""
     profile = shipped_profile(machine, run.model, dtype=run.dtype)
-    counts = range(1, links_of(method) + 1)
-    plans = [search(profile, policy_of(method.engine), devices=range(count), coding=run.coding) for count in counts]
-    return ServedModel.of(profile, plans, instances=run.instances)
+    links = links_of(method)
+    plan = search(profile, policy_of(method.engine), devices=range(links), coding=run.coding)
+    fewer = [refit(profile, plan, count) for count in range(1, links)]
+    return ServedModel.of(profile, [*fewer, plan], instances=run.instances)
 
 
 def simulated_row(run: Run, method: Method, served: ServedModel, duration_s: float) -> dict[str, Any]:

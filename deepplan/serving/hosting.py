@@ -21,7 +21,7 @@ from deepplan.planning.plan import Plan
 from deepplan.serving.captured import Inputs, Sessions, capture_runs
 from deepplan.serving.deployment import Deployment, ServedSource
 from deepplan.serving.inference import TensorSpec
-from deepplan.serving.planned_source import plan_of, sources_of
+from deepplan.serving.planned_source import plans_of, sources_of
 from deepplan.serving.run_costs import cold_ms, crowded_ms, outputs_of, warm_ms
 from deepplan.serving.simulation import CrowdedMs, ServedModel
 from deepplan.serving.tensors import input_specs, output_specs
@@ -41,11 +41,12 @@ class PathBytes:
 
 @dataclass(frozen=True)
 class HostedModel:
-    """`graphs` are by batch size; a cold start has to bring `needed_bytes` to the GPU somehow."""
+    """`graphs` are by batch size, `plans` for 1, 2, ... links; a cold start has to bring `needed_bytes` to the GPU
+    somehow."""
 
     served: ServedSource
     graphs: Mapping[int, Graph] = field(repr=False)
-    plan: Plan = field(repr=False)
+    plans: tuple[Plan, ...] = field(repr=False)
     costs: ServedModel
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -53,13 +54,19 @@ class HostedModel:
     sessions: Sessions = field(repr=False)
     captures: tuple[Captures, ...] = field(repr=False)
 
+    @property
+    def dtype(self) -> str:
+        """What it was planned in."""
+        return self.plans[-1].dtype
+
     def path_bytes(self, links: int) -> PathBytes:
-        """Of a cold start over `links` links: groups of the others go over these in turn, as the runtime has it."""
-        groups, first = self.plan.timeline.groups, self.sessions[0][0][0][1]
+        """Of a cold start over `links` links."""
+        plan, first = self.plans[links - 1], self.sessions[0][0][0][1]
+        groups = plan.timeline.groups
         return PathBytes(
             pcie=sum(group.crossing_bytes for group in groups) + first.resident_bytes - first.loaded_bytes,
-            nvlink=sum(group.crossing_bytes for group in groups if group.route % links),
-            zero_copy=max(0, self.needed_bytes - self.plan.loaded_bytes),
+            nvlink=sum(group.crossing_bytes for group in groups if group.route > 0),
+            zero_copy=max(0, self.needed_bytes - plan.loaded_bytes),
         )
 
 
@@ -74,7 +81,7 @@ def host_model(served: ServedSource, deployment: Deployment, devices: Sequence[D
     """Exports, plans and copies `served` into pinned memory, and measures its runs on the first of the GPUs, which are
     taken to be alike. Raises DeepPlanError; OutOfMemoryError where pinned memory is too small for all instances."""
     sources = sources_of(served)
-    plan = plan_of(sources[1], deployment, devices[0], store)
+    plans = plans_of(sources[1], deployment, devices[0], store)
 
     def first(
         _: int, name: str, program: _core.Program, links: _core.Links, binding: _core.ExecutionPlan
@@ -85,31 +92,34 @@ def host_model(served: ServedSource, deployment: Deployment, devices: Sequence[D
         return session
 
     graphs = {size: source.captured.graph for size, source in sources.items()}
-    sessions = instance_sessions(served, graphs, plan, devices, first)
+    sessions = instance_sessions(served, graphs, plans, devices, first)
     inputs = {size: source.tensor_inputs() for size, source in sources.items()}
-    with precision.precision(plan.dtype or None):
+    dtype = plans[-1].dtype or None
+    with precision.precision(dtype):
         for by_gpu in sessions[0][1:]:
             warm_up(inputs, by_gpu)
-        captures = capture_runs(sessions, inputs, devices, plan.dtype or None)
+        captures = capture_runs(sessions, inputs, devices, dtype)
         costs, outputs = _measure(served, inputs, sessions, deployment.pt)
-    return hosted_model(served, graphs, plan, costs, outputs, sessions, captures)
+    return hosted_model(served, graphs, plans, costs, outputs, sessions, captures)
 
 
 def instance_sessions(
     served: ServedSource,
     graphs: Mapping[int, Graph],
-    plan: Plan,
+    plans: Sequence[Plan],
     devices: Sequence[Devices],
     first: Callable[[int, str, _core.Program, _core.Links, _core.ExecutionPlan], _core.Session],
 ) -> Sessions:
-    """Sessions of all instances, on all GPUs, for all batch sizes. `first` is given an instance's index and what a
-    session of its own is made from; the others share its host copy."""
-    binding = execution_plan(graphs[1], plan, len(devices[0].names))
+    """Sessions of all instances, on all GPUs, for all batch sizes, with `plans` for 1, 2, ... links. `first` is given
+    an instance's index and what a session of its own is made from; the others share its host copy."""
+    *fewer, binding = (execution_plan(graphs[1], plan, len(devices[0].names)) for plan in plans)
     programs = [{size: _core.Program(graph, gpu.torch_target) for size, graph in graphs.items()} for gpu in devices]
     links = [machine.links(gpu) for gpu in devices]
     sessions = []
     for index, name in enumerate(served.instance_names()):
         own = first(index, name, programs[0][1], links[0], binding)
+        for count, plan in enumerate(fewer, 1):
+            own.plan_for(count, plan)
         sessions.append(
             tuple(
                 tuple(
@@ -125,7 +135,7 @@ def instance_sessions(
 def hosted_model(
     served: ServedSource,
     graphs: Mapping[int, Graph],
-    plan: Plan,
+    plans: tuple[Plan, ...],
     costs: ServedModel,
     outputs: Sequence[object],
     sessions: Sessions,
@@ -134,7 +144,7 @@ def hosted_model(
     """With what follows from graph and outputs. Raises InvalidInputError where these are no tensors."""
     inputs, needed_bytes = input_specs(graphs[1]), bytes_that_must_cross(graphs[1])
     return HostedModel(
-        served, graphs, plan, costs, inputs, output_specs(graphs[1], outputs), needed_bytes, sessions, captures
+        served, graphs, plans, costs, inputs, output_specs(graphs[1], outputs), needed_bytes, sessions, captures
     )
 
 

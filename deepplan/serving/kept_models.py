@@ -45,12 +45,12 @@ class KeptCopy(Record):
 
 @dataclass(frozen=True)
 class KeptModel(Record):
-    """A `HostedModel` as data: `graphs` and `plan` are JSON documents, `copies` are by instance."""
+    """A `HostedModel` as data: `graphs` and `plans` are JSON documents, `copies` are by instance."""
 
     served: ServedSource
     batch_sizes: tuple[Count, ...]
     graphs: tuple[str, ...]
-    plan: str
+    plans: tuple[str, ...]
     costs: ServedModel
     copies: tuple[KeptCopy, ...]
 
@@ -61,7 +61,7 @@ class KeptModel(Record):
             served=hosted.served,
             batch_sizes=tuple(hosted.graphs),
             graphs=tuple(graph.to_json() for graph in hosted.graphs.values()),
-            plan=hosted.plan.to_text(),
+            plans=tuple(plan.to_text() for plan in hosted.plans),
             costs=hosted.costs,
             copies=tuple(KeptCopy.of(by_gpu[0][0][1].host_copy()) for by_gpu in hosted.sessions),
         )
@@ -84,20 +84,23 @@ def adopt_model(kept: KeptModel, devices: Sequence[Devices]) -> HostedModel:
     """
     if len(kept.copies) != len(kept.served.instance_names()) or len(kept.graphs) != len(kept.batch_sizes):
         raise InvalidInputError(f"what is kept of {kept.served.served_name} is of other instances or batch sizes")
+    if not kept.plans:
+        raise InvalidInputError(f"nothing is kept of how {kept.served.served_name} was planned")
     graphs = {size: Graph.from_json(text) for size, text in zip(kept.batch_sizes, kept.graphs)}
-    plan = Plan.from_text(kept.plan)
+    plans = tuple(Plan.from_text(text) for text in kept.plans)
 
     def again(
         index: int, name: str, program: _core.Program, links: _core.Links, binding: _core.ExecutionPlan
     ) -> _core.Session:
         return _core.Session(name, program, links, binding, kept.copies[index].native())
 
-    sessions = instance_sessions(kept.served, graphs, plan, devices, again)
+    sessions = instance_sessions(kept.served, graphs, plans, devices, again)
     inputs = {size: _zeros(graph) for size, graph in graphs.items()}
-    with precision.precision(plan.dtype or None):
+    dtype = plans[-1].dtype or None
+    with precision.precision(dtype):
         outputs = [warm_up(inputs, by_gpu) for by_gpu in sessions[0]]
-        captures = capture_runs(sessions, inputs, devices, plan.dtype or None)
-    return hosted_model(kept.served, graphs, plan, kept.costs, outputs[0], sessions, captures)
+        captures = capture_runs(sessions, inputs, devices, dtype)
+    return hosted_model(kept.served, graphs, plans, kept.costs, outputs[0], sessions, captures)
 
 
 def _zeros(graph: Graph) -> list[torch.Tensor]:

@@ -249,7 +249,7 @@ class LocalEngine:
         for name in devices.names:
             pool = machine.target(name)
             pool.set_budget(self._gpu_bytes + pool.charged_bytes)  # what is charged was taken off before
-        dtype = next((hosted.plan.dtype for hosted in self._hosted if hosted.plan.dtype in _DTYPES_OF_FP32), None)
+        dtype = next((hosted.dtype for hosted in self._hosted if hosted.dtype in _DTYPES_OF_FP32), None)
         self._server = self._dispatch(partitions(devices, self.deployment.pt))
         self._precision.enter_context(precision(dtype))
         asyncio.get_running_loop().add_reader(self._server.fileno(), self._settle)
@@ -270,7 +270,7 @@ class LocalEngine:
 
     def _check_precisions(self) -> None:
         """torch has one switch for products of fp32 tensors, for all that run at a time."""
-        used = {hosted.plan.dtype for hosted in self._hosted} & _DTYPES_OF_FP32
+        used = {hosted.dtype for hosted in self._hosted} & _DTYPES_OF_FP32
         if len(used) > 1:
             raise InvalidInputError("models in fp32 and in tf32 cannot be served side by side; give all the same dtype")
 

@@ -1,4 +1,4 @@
-"""What a served model is made from: its graphs by batch size, and the plan that brings it in."""
+"""What a served model is made from: its graphs by batch size, and the plans that bring it in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from deepplan.engine.source import Source, resolve
 from deepplan.engine.store import Store
 from deepplan.errors import InvalidInputError
 from deepplan.planning.plan import Plan
+from deepplan.planning.refit import refit
 from deepplan.planning.search import search
 from deepplan.serving.deployment import Deployment, ServedSource
 
@@ -34,17 +35,20 @@ def sources_of(served: ServedSource) -> Sources:
     return {size: resolve(module, dtype=dtype, batch_size=size, keep=False) for size in served.batch_sizes}
 
 
-def plan_of(source: Source, deployment: Deployment, devices: Devices, store: Store) -> Plan:
-    """The saved plan for this very case, else one that is made and saved now."""
+def plans_of(source: Source, deployment: Deployment, devices: Devices, store: Store) -> tuple[Plan, ...]:
+    """For 1, 2, ... and all links: the saved plan for this very case, else one that is made and saved now, and before
+    it what loads the same layers over fewer links."""
     origin, policy = origin_of(source, devices), policy_of(deployment.engine)
-    plan = store.find_plan(origin, policy, deployment.coding)
+    plan, profile = store.find_plan(origin, policy, deployment.coding), store.find_profile(origin)
+    if profile is None and (plan is None or len(plan.links) > 1):
+        profile = profile_source(
+            source, devices, source.tensor_inputs(), lambda share: None, budget_s=_PROFILE_BUDGET_S
+        )
+        store.save_profile(profile)
     if plan is None:
-        profile = store.find_profile(origin)
-        if profile is None:
-            profile = profile_source(
-                source, devices, source.tensor_inputs(), lambda share: None, budget_s=_PROFILE_BUDGET_S
-            )
-            store.save_profile(profile)
+        assert profile is not None
         plan = search(profile, policy, coding=deployment.coding)
         store.save_plan(plan, deployment.coding)
-    return plan
+    if profile is None:
+        return (plan,)
+    return (*(refit(profile, plan, links) for links in range(1, len(plan.links))), plan)

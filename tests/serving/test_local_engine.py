@@ -159,7 +159,9 @@ def test_several_devices_share_the_work_and_lend_links(module: torch.nn.Module, 
         for answer in answers:
             assert_right(answer, module, 1, 2, 3, 4)
         assert {answer.gpu for answer in answers} == {0, 1}
-        costs = engine.hosted[0].costs
+        hosted, costs = engine.hosted[0], engine.hosted[0].costs
+        assert [len(plan.links) for plan in hosted.plans] == [1, 2]
+        assert hosted.path_bytes(1).nvlink == 0 and hosted.path_bytes(1).pcie == hosted.path_bytes(2).pcie
         assert len(costs.cold_ms[0]) == 2
         ((beside_the_other,),) = costs.crowded_ms[0]  # which leaves one link
         assert beside_the_other >= costs.cold_ms[0][0]
