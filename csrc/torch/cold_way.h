@@ -10,12 +10,11 @@
 
 namespace deepplan {
 
-// Runs are bound and captured by one plan, in whose groups they wait. Its weights may arrive in other groups than that,
-// such as suit fewer links: then a wait is for all that have a share in it.
+// Runs are bound to one plan and captured by it: they wait for its groups. Weights may arrive in other groups, such as
+// suit fewer links; then a wait is for all of these that have a share in the one.
 class ColdWay {
  public:
-  // By `plan`, of which `bound` is another one with the same layout, or the same. `groups` are the plan's, in the
-  // layout.
+  // Weights arrive by `plan`, runs wait by `bound`: both load the same layers. `groups` are the plan's, in the layout.
   ColdWay(Links& links, const HostWeights& weights, const ExecutionPlan& bound, ExecutionPlan plan,
           const std::vector<Extent>& groups)
       : plan_(std::move(plan)), loader_(links, weights, groups, plan_.route), last_group_(bound.route.size(), -1) {

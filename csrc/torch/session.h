@@ -122,9 +122,9 @@ class Session {
   // From now on cold starts travel over these links only, the target's own (0) first: a group that the plan sends over
   // link k goes over `links[k % n]`. InvalidArgument for a link that is not there or named twice, or without the own.
   void use_links(std::vector<int> links);
-  // Cold starts over so many links go by `plan` from now on, of which `route` counts these links. It
-  // loads the same layers as the session's own, in groups of its own (of its own plan's, if any is coded): the host
-  // copy stays as it is, and what was captured holds. InvalidArgument otherwise.
+  // Cold starts over so many links go by `plan` from now on, whose routes count these links. It loads the same layers
+  // as the session's own plan, in any groups; if weights lie coded, in the same. So the host copy stays as it is, and
+  // what was captured holds. InvalidArgument for any other plan.
   void plan_for(int links, ExecutionPlan plan);
   bool last_was_cold() const;
   // Where its weights lie in kept memory, for the constructor above in a later process.

@@ -79,7 +79,10 @@ void Session::plan_for(int links, ExecutionPlan plan) {
   const std::vector<int> used = links_in_use();
   plan_for_[static_cast<std::size_t>(links)] = std::move(plan);
   way_ = nullptr;
-  std::erase_if(ways_, [&](const auto& way) { return way.first.size() == static_cast<std::size_t>(links); });
+  {
+    const std::scoped_lock target_lock(links_->target->mutex);  // nobody captures on these streams meanwhile
+    std::erase_if(ways_, [&](const auto& way) { return way.first.size() == static_cast<std::size_t>(links); });
+  }
   way_ = &way_over(used);
 }
 
