@@ -248,6 +248,7 @@ class LocalEngine:
         self._gpu_bytes = weights_budget_bytes(devices, self.deployment.gpu_memory_bytes, self._hosted)
         for name in devices.names:
             pool = machine.target(name)
+            pool.trim()  # what was measured, or served until now, may have taken more
             pool.set_budget(self._gpu_bytes + pool.charged_bytes)  # what is charged was taken off before
         dtype = next((hosted.dtype for hosted in self._hosted if hosted.dtype in _DTYPES_OF_FP32), None)
         self._server = self._dispatch(partitions(devices, self.deployment.pt))

@@ -166,3 +166,17 @@ def test_limits_can_be_changed_between_requests(module: torch.nn.Module, tmp_pat
         assert len((await engine.status()).gpus[0].resident) == 1
 
     run(deployment("host:0"), tmp_path, use)
+
+
+def test_no_more_memory_is_taken_than_is_given(module: torch.nn.Module, tmp_path: Path) -> None:
+    """Two instances are measured in turn, though only one may be there when they are served."""
+
+    async def use(engine: LocalEngine) -> None:
+        pool = machine.target("host:0")
+        for given_bytes in (4 << 20, 8 << 20, 4 << 20):
+            await engine.change(gpu_memory_bytes=given_bytes, objective_ms=None)
+            for name in engine.models:
+                await engine.infer(name, rows_input(1, 2, 3, 4))
+                assert 0 < pool.reserved_bytes <= engine.gpu_bytes == given_bytes
+
+    run(deployment("host:0", gpu_memory_bytes=4 << 20), tmp_path, use)
