@@ -16,7 +16,6 @@ from methods import METHODS, method_of
 
 Row = Mapping[str, Any]
 
-COLOURS = ("#b9c0ca", "#7d8ea6", "#f0902b", "#5b9fd4", "#1f4e8c")  # one for each method
 FLOOR = "#c02f45"
 BAR = 0.16  # of the distance between two models
 
@@ -32,8 +31,8 @@ def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None
         x = models.index(row["model"]) + (index - (len(METHODS) - 1) / 2) * BAR
         median_ms, min_ms, max_ms = row["median_ms"], row["min_ms"], row["max_ms"]
         base_ms = on_demand_ms[row["model"]]
-        _bar(above, x, base_ms / median_ms, base_ms / max_ms, base_ms / min_ms, COLOURS[index], "{:.1f}x")
-        _bar(below, x, median_ms, min_ms, max_ms, COLOURS[index], "{:.1f}")
+        _bar(above, x, base_ms / median_ms, base_ms / max_ms, base_ms / min_ms, METHODS[index].colour, "{:.1f}x")
+        _bar(below, x, median_ms, min_ms, max_ms, METHODS[index].colour, "{:.1f}")
         below.hlines(row["floor_ms"], x - BAR / 2, x + BAR / 2, color=FLOOR, linewidth=2.0, zorder=4)
     above.axhline(1.0, color="#333a45", linewidth=0.8, linestyle=(0, (4, 3)))
     above.set_ylabel("speed-up over on-demand")
@@ -47,7 +46,7 @@ def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None
         _plain(axes)
     figure.suptitle(_title(rows, provenance), fontsize=11, x=0.01, ha="left")
     used = {method_of(row) for row in rows}
-    handles: list[Any] = [Patch(color=c, label=m.title) for m, c in zip(METHODS, COLOURS) if m in used]
+    handles: list[Any] = [Patch(color=method.colour, label=method.title) for method in METHODS if method in used]
     handles.append(Line2D([], [], color=FLOOR, linewidth=2.0, label="floor: warm run, or the bytes that must cross"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from fig10_drawing import COLOURS
-from methods import METHODS
+from methods import BY_TITLE, METHODS
 
 Row = Mapping[str, Any]
-
-COLOUR_OF = {method.title: colour for method, colour in zip(METHODS, COLOURS)}
-MARKERS = dict(zip(COLOUR_OF, "xsoD^"))
 
 
 def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None:
@@ -35,8 +31,8 @@ def draw(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) -> None
         throughput.set_ylabel("back-to-back cold starts, requests/s")
         _log_scale(latency)
         throughput.set_ylim(bottom=0)
-    used = [title for title in COLOUR_OF if any(row["title"] == title for row in rows)]
-    handles = [Line2D([], [], color=COLOUR_OF[t], marker=MARKERS[t], ms=5, label=t) for t in used]
+    used = [method for method in METHODS if any(row["title"] == method.title for row in rows)]
+    handles = [Line2D([], [], color=each.colour, marker=each.marker, ms=5, label=each.title) for each in used]
     handles.append(Line2D([], [], color="#444", linestyle=":", label="predicted"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.suptitle(_title(rows, provenance), fontsize=11, x=0.01, ha="left")
@@ -52,8 +48,8 @@ def _lines(axes: Axes, rows: Sequence[Row], field: str) -> None:
         axes.plot(
             [row["batch"] for row in mine],
             [row[field] for row in mine],
-            color=COLOUR_OF[title],
-            marker="" if predicted else MARKERS[title],
+            color=BY_TITLE[title].colour,
+            marker="" if predicted else BY_TITLE[title].marker,
             ms=5,
             linestyle=":" if predicted else "-",
         )

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from serving_drawing import COLOURS, how_served
+from methods import BY_TITLE
+from serving_drawing import how_served
 
 Row = Mapping[str, Any]
 
@@ -34,7 +35,7 @@ def draw_minutes(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path)
             axes.plot(
                 [row["minute"] for row in mine],
                 values,
-                color="#6b7280" if field == "offered_per_s" else COLOURS[title],
+                color="#6b7280" if field == "offered_per_s" else BY_TITLE[title].colour,
                 linewidth=1.2 if field == "offered_per_s" else WIDTHS[title],
                 linestyle=_style(rows, simulated),
             )
@@ -46,7 +47,7 @@ def draw_minutes(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path)
         axes.set_ylim(bottom=0, top=103 if field == "goodput" else None)
     axes.set_xlabel("minute", fontsize=9)
     titles = dict.fromkeys(title for title, _ in lines)
-    handles = [Line2D([], [], color=COLOURS[title], linewidth=WIDTHS[title], label=title) for title in titles]
+    handles = [Line2D([], [], color=BY_TITLE[title].colour, linewidth=WIDTHS[title], label=title) for title in titles]
     handles += [
         Line2D([], [], color="#444", linestyle=_style(rows, simulated), label=how_served(rows, simulated))
         for simulated in sorted({simulated for _, simulated in lines})

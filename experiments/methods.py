@@ -9,20 +9,26 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Method:
-    """`engine` is deepplan's name for it; `parallel` methods use the links of all devices, the others the target's."""
+    """`engine` is deepplan's name for it; `parallel` methods use the links of all devices, the others the target's.
+
+    All figures draw it in its `colour`, and those that draw lines with its `marker`.
+    """
 
     title: str
     engine: str
     parallel: bool
+    colour: str
+    marker: str
 
 
 METHODS = (
-    Method("on-demand", "demand", False),
-    Method("PipeSwitch", "pipeline", False),
-    Method("DHA", "deepplan", False),
-    Method("PT", "pipeline", True),
-    Method("PT+DHA", "deepplan", True),
+    Method("on-demand", "demand", False, "#b9c0ca", "x"),
+    Method("PipeSwitch", "pipeline", False, "#7d8ea6", "s"),
+    Method("DHA", "deepplan", False, "#f0902b", "o"),
+    Method("PT", "pipeline", True, "#5b9fd4", "D"),
+    Method("PT+DHA", "deepplan", True, "#1f4e8c", "^"),
 )
+BY_TITLE = {method.title: method for method in METHODS}
 
 
 def method_of(row: Mapping[str, Any]) -> Method:

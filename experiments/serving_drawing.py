@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from methods import BY_TITLE, METHODS
+
 Row = Mapping[str, Any]
 
-COLOURS = {"PipeSwitch": "#5b9fd4", "DHA": "#f0902b", "PT+DHA": "#b85c0a"}
-MARKERS = {"PipeSwitch": "s", "DHA": "o", "PT+DHA": "^"}
 SWEEPS = {"instances": ("instances", "instances"), "rate": ("rate_per_s", "requests/s")}
 PANELS = (("p99_ms", "99th percentile, ms"), ("goodput", "goodput, %"), ("cold_rate", "cold starts, % of requests"))
 
@@ -32,9 +32,9 @@ def draw_sweeps(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path) 
             _panel(axes, shown, SWEEPS[sweep[0]], field, label)
         panels[0].set_title(_setting(shown), fontsize=9, loc="left")
     handles = [
-        Line2D([], [], color=COLOURS[title], marker=MARKERS[title], ms=4, label=title)
-        for title in COLOURS
-        if any(row["title"] == title for row in rows)
+        Line2D([], [], color=method.colour, marker=method.marker, ms=4, label=method.title)
+        for method in METHODS
+        if any(row["title"] == method.title for row in rows)
     ]
     handles += [
         Line2D([], [], color="#444", linestyle=":" if simulated else "-", label=how_served(rows, simulated))
@@ -61,8 +61,8 @@ def _panel(axes: Axes, rows: Sequence[Row], swept: tuple[str, str], field: str, 
         axes.plot(
             [row[place] for row in mine],
             [share * row[field] for row in mine],
-            color=COLOURS[title],
-            marker=MARKERS[title],
+            color=BY_TITLE[title].colour,
+            marker=BY_TITLE[title].marker,
             ms=2.5 if simulated else 4,
             linestyle=":" if simulated else "-",
         )
