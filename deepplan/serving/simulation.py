@@ -16,13 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from deepplan.errors import InvalidInputError
-from deepplan.planning.plan import Plan
+from deepplan.planning.plan import Plan, PlanLayer
 from deepplan.planning.profile import Profile
 from deepplan.planning.records import Count, Milliseconds, PositiveBytes, Range, Record, coerce, refusal
 from deepplan.serving.arrivals import MINUTE_MS, Arrivals
 
 if TYPE_CHECKING:
     from deepplan import _core
+
+_SMALL_TABLE_BYTES = 8 << 20  # what is no larger is promoted, too
 
 RunMs = Annotated[float, Range(1e-6, 1e12)]
 # By links that others use, from 1, and by its own. Others slow it down, so it never falls; more others than there are
@@ -77,8 +79,11 @@ class ServedModel(Record):
     def of(cls, profile: Profile, plans: Sequence[Plan], *, instances: int, name: str = "") -> ServedModel:
         """A model served at batch 1 as it was profiled and planned: `plans` are for 1, 2, ... links.
 
-        All of its parameters count as resident, as they are once a plan's layers in host memory have been promoted.
+        Its parameters count as resident, as they are once a plan's layers in host memory have been promoted, but for
+        large tables that the plan for most links reads in place: of these only rows are gathered, and they stay there.
         """
+        if not plans:
+            raise InvalidInputError("plans is empty; give a plan over 1 link at least")
         if profile.warm_ms is None:
             raise InvalidInputError("the profile has no warm_ms; measure it again with a deepplan that measures it")
         for links, plan in enumerate(plans, 1):
@@ -90,10 +95,15 @@ class ServedModel(Record):
         return cls(
             name=name or profile.model,
             instances=instances,
-            device_bytes=sum(layer.size_bytes for layer in profile.layers),
+            device_bytes=sum(layer.size_bytes for layer in plans[-1].layers if not _stays_in_host_memory(layer)),
             warm_ms=(profile.warm_ms,),
             cold_ms=(tuple(plan.predicted_ms for plan in plans),),
         )
+
+
+def _stays_in_host_memory(layer: PlanLayer) -> bool:
+    """As `Program::promotable_storages` in csrc/torch/program.cpp has it, which sees how a table is used."""
+    return layer.type == "Embedding" and layer.placement == "dha" and layer.size_bytes > _SMALL_TABLE_BYTES
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import pytest
 
 from deepplan import search
 from deepplan.errors import InvalidInputError
+from deepplan.planning.plan import Plan
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 from deepplan.serving.simulation import ServedModel, simulate_serving
 
@@ -133,6 +134,18 @@ def test_a_model_is_made_of_its_profile_and_plans():
         ServedModel.of(profile, plans[::-1], instances=3)
     with pytest.raises(InvalidInputError, match="no warm_ms"):
         ServedModel.of(replace(profile, warm_ms=None), plans, instances=3)
+    with pytest.raises(InvalidInputError, match="plans is empty"):
+        ServedModel.of(profile, [], instances=3)
+
+
+def test_large_tables_that_are_read_in_place_stay_in_host_memory():
+    sizes = {"large": 20_000_000, "small": 8 << 20, "loaded": 20_000_000}
+    table = {name: LayerProfile(name, "Embedding", size, 1.0, 0.1, 0.2) for name, size in sizes.items()}
+    matrix = LayerProfile("matrix", "Linear", 30_000_000, 1.0, 0.1, 0.3)
+    profile = Profile((*table.values(), matrix), (LinkProfile(0.01, 10.0),), warm_ms=1.0)
+    plan = Plan.from_choices(profile, ["dha", "dha", "load", "dha"], [-1, -1, 0, -1], [0])
+    model = ServedModel.of(profile, [plan], instances=1)
+    assert model.device_bytes == (8 << 20) + 20_000_000 + 30_000_000
 
 
 @pytest.mark.parametrize(
