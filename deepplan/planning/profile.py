@@ -148,16 +148,31 @@ class Profile(Document, Origin):
         """
         return 2.0 * self.decode_ms(size_bytes)
 
-    def with_links(self, links: Sequence[int]) -> Profile:
-        """The same profile with only these of its links, the first of them the target's.
+    def with_links(self, links: Sequence[int], beside: int = 0) -> Profile:
+        """The same profile with only these of its links, the first of them the target's, while others load over
+        `beside` more.
 
-        What the first links gain while fewer carry is taken to be what any of as many gain.
+        What the first links gain while fewer carry is taken to be what any of as many gain. Others take of what host
+        memory carries, and copy by threads of their own: they cost bandwidth, and no latency.
         """
         if not links or len(set(links)) != len(links) or not all(0 <= link < len(self.links) for link in links):
             raise refusal("links", links, f"different indices of the profile's {len(self.links)} links, at least one")
         devices = tuple(self.devices[link] for link in links) if self.devices else ()
+        used, crowded = (self._while_carrying(links, count) for count in (len(links), len(links) + beside))
+        return replace(
+            self,
+            links=tuple(
+                replace(link, bandwidth_gbps=min(link.bandwidth_gbps, slowed.bandwidth_gbps))
+                for link, slowed in zip(used, crowded)
+            ),
+            fewer_links=self.fewer_links[: len(links) - 1],
+            devices=devices,
+        )
+
+    def _while_carrying(self, links: Sequence[int], count: int) -> tuple[LinkProfile, ...]:
+        """These links while `count` carry, they among them; as while all do where nothing is known of so many."""
         used = tuple(self.links[link] for link in links)
-        if len(links) <= len(self.fewer_links):
-            gains = zip(used, self.fewer_links[len(links) - 1], self.links, strict=False)
-            used = tuple(link.as_fewer(alike, fewer) for link, fewer, alike in gains)
-        return replace(self, links=used, fewer_links=self.fewer_links[: len(links) - 1], devices=devices)
+        if count > len(self.fewer_links):
+            return used
+        gains = zip(used, self.fewer_links[count - 1], self.links, strict=False)
+        return tuple(link.as_fewer(alike, fewer) for link, fewer, alike in gains)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from deepplan.planning.plan import Plan
 
 
-def simulate(profile: Profile, plan: Plan) -> Timeline:
-    """The predicted cold start of `plan` on the machine and model of `profile`.
+def simulate(profile: Profile, plan: Plan, beside: int = 0) -> Timeline:
+    """The predicted cold start of `plan` on the machine and model of `profile`, while others load over `beside` links.
 
     Raises MismatchError if the plan was made for other layers or other links, or codes what the profile cannot.
     """
@@ -48,7 +48,7 @@ def simulate(profile: Profile, plan: Plan) -> Timeline:
         check_coded(profile, choices)
     except InvalidInputError as error:
         raise MismatchError(f"{error}, or give the profile that the plan was made from") from None
-    return simulate_choices(profile.with_links(plan.links), choices, plan.policy)
+    return simulate_choices(profile.with_links(plan.links, beside), choices, plan.policy)
 
 
 def simulate_choices(profile: Profile, choices: Choices, policy: str = "") -> Timeline:

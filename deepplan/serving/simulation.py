@@ -19,6 +19,7 @@ from deepplan.errors import InvalidInputError
 from deepplan.planning.plan import Plan, PlanLayer
 from deepplan.planning.profile import Profile
 from deepplan.planning.records import Count, Milliseconds, PositiveBytes, Range, Record, coerce, refusal
+from deepplan.planning.simulator import simulate
 from deepplan.serving.arrivals import MINUTE_MS, Arrivals
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class ServedModel(Record):
 
         Its parameters count as resident, as they are once a plan's layers in host memory have been promoted, but for
         large tables that the plan for most links reads in place: of these only rows are gathered, and they stay there.
+        Other GPUs that load slow it down as far as the profile knows of so many links.
         """
         if not plans:
             raise InvalidInputError("plans is empty; give a plan over 1 link at least")
@@ -98,7 +100,17 @@ class ServedModel(Record):
             device_bytes=sum(layer.size_bytes for layer in plans[-1].layers if not _stays_in_host_memory(layer)),
             warm_ms=(profile.warm_ms,),
             cold_ms=(tuple(plan.predicted_ms for plan in plans),),
+            crowded_ms=(_crowded_ms(profile, plans),),
         )
+
+
+def _crowded_ms(profile: Profile, plans: Sequence[Plan]) -> CrowdedMs:
+    rows: list[tuple[float, ...]] = [tuple(plan.predicted_ms for plan in plans)]
+    for beside in range(1, len(profile.links)):
+        left = plans[: len(profile.links) - beside]
+        found = [simulate(profile, plan, beside).total_ms for plan in left]
+        rows.append(tuple(map(max, found, rows[-1])))  # less bandwidth can make a read in place end sooner
+    return tuple(rows[1:])
 
 
 def _stays_in_host_memory(layer: PlanLayer) -> bool:

@@ -61,6 +61,17 @@ def test_fewer_links_carry_more_each(small_profile):
     assert profile.with_links([0, 1]).with_links([0, 1]).links == profile.fewer_links[1]
 
 
+def test_others_that_load_take_bandwidth_and_no_latency(small_profile):
+    links = tuple(LinkProfile(0.02, gbps) for gbps in (40.0, 40.0, 38.0))
+    fewer = ((LinkProfile(0.003, 55.0),), (LinkProfile(0.01, 50.0), LinkProfile(0.01, 48.0)))
+    profile = dataclasses.replace(small_profile(3), links=links, fewer_links=fewer)
+    assert profile.with_links([0], beside=0).links == (LinkProfile(0.003, 55.0),)
+    assert profile.with_links([0], beside=1).links == (LinkProfile(0.003, 50.0),)
+    assert profile.with_links([0], beside=2).links == (LinkProfile(0.003, 40.0),)
+    assert profile.with_links([0], beside=9).links == (LinkProfile(0.003, 40.0),)
+    assert profile.with_links([0, 1], beside=1).links == (LinkProfile(0.01, 40.0), LinkProfile(0.01, 40.0))
+
+
 @pytest.mark.parametrize("counts", [(2,), (1, 1), (1, 2), (0,)])
 def test_fewer_links_are_one_then_two_and_less_than_all(counts, small_profile):
     fewer = tuple((LinkProfile(0.01, 10.0),) * count for count in counts)

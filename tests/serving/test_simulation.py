@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from deepplan import search
+from deepplan import search, simulate
 from deepplan.errors import InvalidInputError
 from deepplan.planning.plan import Plan
 from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
@@ -130,12 +130,26 @@ def test_a_model_is_made_of_its_profile_and_plans():
     assert model.device_bytes == 40_000_000
     assert model.warm_ms == (2.0,)
     assert model.cold_ms == (tuple(plan.predicted_ms for plan in plans),)
+    assert model.crowded_ms == ((model.cold_ms[0][:1],),), "of two links the other is left, and costs nothing here"
     with pytest.raises(InvalidInputError, match="over 2 links; give the profile's model at batch 1 over 1"):
         ServedModel.of(profile, plans[::-1], instances=3)
     with pytest.raises(InvalidInputError, match="no warm_ms"):
         ServedModel.of(replace(profile, warm_ms=None), plans, instances=3)
     with pytest.raises(InvalidInputError, match="plans is empty"):
         ServedModel.of(profile, [], instances=3)
+
+
+def test_what_others_take_of_host_memory_is_predicted():
+    layers = tuple(LayerProfile(f"layer{i}", "Linear", 10_000_000, 1.0, 0.5, None) for i in range(4))
+    links = (LinkProfile(0.01, 5.0),) * 3
+    fewer = ((LinkProfile(0.01, 10.0),), (LinkProfile(0.01, 8.0),) * 2)
+    profile = Profile(layers, links, warm_ms=2.0, fewer_links=fewer)
+    plans = [search(profile, devices=range(count)) for count in (1, 2)]
+    (rows,) = ServedModel.of(profile, plans, instances=1).crowded_ms
+    assert [len(row) for row in rows] == [2, 1], "over links that the others leave"
+    slowed = [simulate(profile, plans[0], beside).total_ms for beside in (0, 1, 2)]
+    assert slowed[0] < rows[0][0] == slowed[1] < rows[1][0] == slowed[2]
+    assert rows[0][1] == simulate(profile, plans[1], 1).total_ms > plans[1].predicted_ms
 
 
 def test_large_tables_that_are_read_in_place_stay_in_host_memory():
