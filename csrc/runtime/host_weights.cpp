@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "core/error.h"
@@ -163,31 +164,52 @@ void HostWeights::code(const std::vector<std::optional<GroupCoding>>& codings) {
                                           std::to_string(groups_.size()) + " groups");
   }
   // All that may be short is taken before anything is moved.
-  std::size_t scratch_bytes = 0, pieces = 0;
-  for (std::size_t group = 0; group < groups_.size(); ++group) {
-    const std::size_t bytes = layout_.groups[group].bytes;
-    if (!codings[group] || bytes == 0) continue;
-    const std::vector<std::size_t> shares = even_shares(bytes, codings[group]->piece_bytes);
-    scratch_bytes = std::max(scratch_bytes, most_coded_bytes(codings[group]->format, shares.front()));
-    pieces = std::max(pieces, shares.size());
-    groups_[group].pieces.reserve(shares.size());
-  }
-  std::vector<std::vector<char>> scratch(std::min(kCodingThreads, pieces), std::vector<char>(scratch_bytes));
-  is_coded_ = true;
-  // Nothing grows, so whatever is written lies before what is still to be read.
-  std::size_t end = 0;
+  std::vector<Stretch> coded;
+  std::size_t scratch_bytes = 0;
   for (std::size_t group = 0; group < groups_.size(); ++group) {
     const Extent& extent = layout_.groups[group];
-    if (codings[group] && extent.bytes > 0) {
-      end = code_group(groups_[group], extent, *codings[group], end, scratch);
-    } else {
-      groups_[group].at = end;
-      end = move_plain(extent, end);
+    if (!codings[group] || extent.bytes == 0) continue;
+    const std::vector<std::size_t> shares = even_shares(extent.bytes, codings[group]->piece_bytes);
+    groups_[group].pieces.reserve(shares.size());
+    std::size_t offset = extent.offset;
+    for (const std::size_t bytes : shares) {
+      coded.push_back({group, {offset, bytes}, codings[group]->format});
+      offset += bytes;
+      scratch_bytes = std::max(scratch_bytes, most_coded_bytes(codings[group]->format, bytes));
     }
   }
+  std::vector<std::unique_ptr<char[]>> scratch(std::min(kCodingThreads, coded.size()));
+  for (auto& each : scratch) each = std::make_unique_for_overwrite<char[]>(scratch_bytes);
+  is_coded_ = true;
+  // Nothing grows, so whatever is written lies before what is still to be read.
+  std::size_t end = 0, next = 0;  // of what is placed; the group that is placed next
+  for (std::size_t first = 0; first < coded.size(); first += scratch.size()) {
+    const std::span<const Stretch> batch =
+        std::span(coded).subspan(first, std::min(scratch.size(), coded.size() - first));
+    std::vector<std::size_t> coded_bytes(batch.size());
+    parallel_for(batch.size(), kCodingThreads, [&](std::size_t i) {
+      const auto& [group, extent, format] = batch[i];
+      coded_bytes[i] =
+          encode_weights(format, {block_.data() + extent.offset, extent.bytes}, {scratch[i].get(), scratch_bytes});
+    });
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      end = place_plain_groups(next, batch[i].group, end);
+      if (next == batch[i].group) groups_[next++].at = end;
+      end = place_piece(batch[i], {scratch[i].get(), coded_bytes[i]}, end);
+    }
+  }
+  end = place_plain_groups(next, groups_.size(), end);
   tail_at_ = end;
   end = move_plain({layout_.loaded_bytes, layout_.total_bytes - layout_.loaded_bytes}, end);
   block_.shrink(end);
+}
+
+std::size_t HostWeights::place_plain_groups(std::size_t& next, std::size_t behind, std::size_t end) {
+  for (; next < behind; ++next) {
+    groups_[next].at = end;
+    end = move_plain(layout_.groups[next], end);
+  }
+  return end;
 }
 
 std::size_t HostWeights::move_plain(const Extent& extent, std::size_t at) {
@@ -195,32 +217,17 @@ std::size_t HostWeights::move_plain(const Extent& extent, std::size_t at) {
   return at + extent.bytes;
 }
 
-std::size_t HostWeights::code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at,
-                                    std::vector<std::vector<char>>& scratch) {
-  const std::vector<std::size_t> shares = even_shares(extent.bytes, coding.piece_bytes);
-  std::vector<std::size_t> coded_bytes(scratch.size());
-  std::size_t offset = extent.offset;
-  for (std::size_t first = 0; first < shares.size(); first += scratch.size()) {
-    const std::size_t count = std::min(scratch.size(), shares.size() - first);
-    const std::size_t share = shares.front();  // all but the last are equal
-    parallel_for(count, kCodingThreads, [&](std::size_t i) {
-      coded_bytes[i] =
-          encode_weights(coding.format, {block_.data() + offset + i * share, shares[first + i]}, scratch[i]);
-    });
-    for (std::size_t i = 0; i < count; ++i) {
-      HostPiece piece{.offset = offset, .bytes = shares[first + i], .at = at, .coding = std::nullopt};
-      if (aligned(coded_bytes[i]) < piece.bytes) {
-        piece.coding = CodedPiece{coding.format, piece.bytes, coded_bytes[i]};
-        std::memcpy(block_.data() + at, scratch[i].data(), coded_bytes[i]);
-        at += aligned(coded_bytes[i]);
-      } else {
-        at = move_plain({piece.offset, piece.bytes}, at);
-      }
-      offset += piece.bytes;
-      group.pieces.push_back(piece);
-    }
+std::size_t HostWeights::place_piece(const Stretch& stretch, std::span<const char> coded, std::size_t end) {
+  HostPiece piece{.offset = stretch.extent.offset, .bytes = stretch.extent.bytes, .at = end, .coding = std::nullopt};
+  if (aligned(coded.size()) < piece.bytes) {
+    piece.coding = CodedPiece{stretch.format, piece.bytes, coded.size()};
+    std::memcpy(block_.data() + end, coded.data(), coded.size());
+    end += aligned(coded.size());
+  } else {
+    end = move_plain(stretch.extent, end);
   }
-  return at;
+  groups_[stretch.group].pieces.push_back(piece);
+  return end;
 }
 
 void HostWeights::relayout(WeightLayout layout) {

@@ -87,11 +87,18 @@ class HostWeights {
     std::size_t at = 0;  // of the plain bytes, unless it is coded
     std::vector<HostPiece> pieces;
   };
+  // What becomes a piece of a coded group.
+  struct Stretch {
+    std::size_t group = 0;
+    Extent extent;
+    WeightFormat format = WeightFormat::BFloat16;
+  };
   void place_plain();
-  // Both move what lies at the layout's place to `at` and return the end of it.
+  // These move what lies at the layout's place to `at` or `end` and return the end of it: a stretch; the groups from
+  // `next`, which is moved on, to the one before `behind`; a piece, coded if that is smaller.
   std::size_t move_plain(const Extent& extent, std::size_t at);
-  std::size_t code_group(Group& group, const Extent& extent, const GroupCoding& coding, std::size_t at,
-                         std::vector<std::vector<char>>& scratch);
+  std::size_t place_plain_groups(std::size_t& next, std::size_t behind, std::size_t end);
+  std::size_t place_piece(const Stretch& stretch, std::span<const char> coded, std::size_t end);
   // Fills `group` with the pieces that `coded_bytes` tells of, from `at`; returns the end of them.
   std::size_t find_pieces(Group& group, const Extent& extent, const std::optional<GroupCoding>& coding,
                           const std::vector<std::size_t>& coded_bytes, std::size_t at) const;
