@@ -155,7 +155,6 @@ class Session {
   LayerClock* clock() const { return timed_ ? clock_.get() : nullptr; }
   void bind();
   ColdWay& way_over(const std::vector<int>& links);
-  std::vector<int> links_in_use() const;
   void require_own_host_copy() const;
   void leave();
   std::optional<GroupCoding> coding_of(int group) const;

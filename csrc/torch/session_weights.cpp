@@ -48,17 +48,15 @@ std::vector<char*> Session::in_place_addresses(std::ptrdiff_t shift) const {
 }
 
 ColdWay& Session::way_over(const std::vector<int>& links) {
-  std::unique_ptr<ColdWay>& way = ways_[links];
-  if (way == nullptr) {
-    const auto own = plan_for_.find(links.size());
-    ExecutionPlan plan = own == plan_for_.end() ? plan_ : own->second;
-    for (int& route : plan.route) route = links[static_cast<std::size_t>(route) % links.size()];
-    const std::vector<Extent> groups = lay_out(plan).groups;
-    const std::scoped_lock target_lock(links_->target->mutex);  // it may make what decodes; links are shared
-    way = std::make_unique<ColdWay>(links_->links, *host_, plan_, std::move(plan), groups);
-    way->loader().set_timed(timed_);
-  }
-  return *way;
+  if (const auto known = ways_.find(links); known != ways_.end()) return *known->second;
+  const auto own = plan_for_.find(links.size());
+  ExecutionPlan plan = own == plan_for_.end() ? plan_ : own->second;
+  for (int& route : plan.route) route = links[static_cast<std::size_t>(route) % links.size()];
+  const std::vector<Extent> groups = lay_out(plan).groups;
+  const std::scoped_lock target_lock(links_->target->mutex);  // it may make what decodes; links are shared
+  auto way = std::make_unique<ColdWay>(links_->links, *host_, plan_, std::move(plan), groups);
+  way->loader().set_timed(timed_);
+  return *(ways_[links] = std::move(way));
 }
 
 void Session::plan_for(int links, ExecutionPlan plan) {
@@ -76,7 +74,10 @@ void Session::plan_for(int links, ExecutionPlan plan) {
   if (layout != host_->layout()) {
     throw InvalidArgument("a plan for " + std::to_string(links) + " links must load the same layers");
   }
-  const std::vector<int> used = links_in_use();
+  const auto in_use =
+      std::find_if(ways_.begin(), ways_.end(), [&](const auto& way) { return way.second.get() == way_; });
+  if (in_use == ways_.end()) throw Error("no plan could be bound when the last one was replaced: load the model again");
+  const std::vector<int> used = in_use->first;
   plan_for_[static_cast<std::size_t>(links)] = std::move(plan);
   way_ = nullptr;
   {
@@ -84,11 +85,6 @@ void Session::plan_for(int links, ExecutionPlan plan) {
     std::erase_if(ways_, [&](const auto& way) { return way.first.size() == static_cast<std::size_t>(links); });
   }
   way_ = &way_over(used);
-}
-
-std::vector<int> Session::links_in_use() const {
-  const auto used = std::find_if(ways_.begin(), ways_.end(), [&](const auto& way) { return way.second.get() == way_; });
-  return used->first;
 }
 
 void Session::use_links(std::vector<int> links) {

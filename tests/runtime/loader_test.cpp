@@ -14,7 +14,7 @@ namespace {
 
 INSTANTIATE_TEST_SUITE_P(, LoaderTest, every_backend(), backend_name);
 
-TEST_P(LoaderTest, BringsEveryGroupOfRandomPlansOverAnyLinks) {
+TEST_P(LoaderTest, BringsEveryGroupOfRandomPlansAndOfOthersOverAnyLinks) {
   use_fast_links();
   std::mt19937 random(9);
   for (const int link_count : {1, 2, 4}) {
@@ -30,54 +30,26 @@ TEST_P(LoaderTest, BringsEveryGroupOfRandomPlansOverAnyLinks) {
       write_pattern(weights);
       const std::size_t bytes = weights.layout().loaded_bytes;
       const auto memory = links->target().allocate(bytes);
-      Loader loader(*links, weights, plan);
-      for (int again = 0; again < 3; ++again) {
-        fill_now(links->target(), memory->data(), 0xff, bytes);
-        loader.begin(memory->data());
-        for (int group = 0; group < loader.group_count(); ++group) {
-          loader.issue(random() % 3);
-          const Extent& extent = weights.layout().groups[static_cast<std::size_t>(group)];
-          const Event& ready = loader.require(group);
-          ASSERT_EQ(read_behind(links->target(), *reader, &ready, memory->data(), extent),
-                    bytes_of(weights.begin() + extent.offset, extent.bytes));
+      for (const ExecutionPlan& used : {plan, regrouped(random, plan, link_count)}) {
+        const std::vector<Extent> groups = lay_out(model, used).groups;
+        Loader loader(*links, weights, groups, used.route);
+        ASSERT_EQ(loader.group_count(), std::ssize(used.route));
+        for (int again = 0; again < 3; ++again) {
+          fill_now(links->target(), memory->data(), 0xff, bytes);
+          loader.begin(memory->data());
+          for (int group = 0; group < loader.group_count(); ++group) {
+            loader.issue(random() % 3);
+            const Extent& extent = groups[static_cast<std::size_t>(group)];
+            const Event& ready = loader.require(group);
+            ASSERT_EQ(read_behind(links->target(), *reader, &ready, memory->data(), extent),
+                      bytes_of(weights.begin() + extent.offset, extent.bytes));
+          }
+          loader.finish();
+          loader.synchronize();
+          ASSERT_EQ(loader.issued_count(), loader.piece_count());
+          ASSERT_EQ(read_back(links->target(), memory->data(), bytes), bytes_of(weights.begin(), bytes));
         }
-        loader.finish();
-        loader.synchronize();
-        ASSERT_EQ(loader.issued_count(), loader.piece_count());
-        ASSERT_EQ(read_back(links->target(), memory->data(), bytes), bytes_of(weights.begin(), bytes));
       }
-    }
-  }
-}
-
-TEST_P(LoaderTest, LoadsInOtherGroupsThanTheLayouts) {
-  std::mt19937 random(9);
-  for (const int link_count : {1, 2}) {
-    if (link_count > device_count(GetParam())) continue;
-    const auto links = open_links(link_count);
-    const auto reader = links->target().create_stream();
-    for (int round = 0; round < 8; ++round) {
-      const ModelWeights model = random_weights(random, 1 + random() % 25, 200000);
-      const ExecutionPlan plan = random_plan(random, model, link_count);
-      const ExecutionPlan other = regrouped(random, plan, link_count);
-      HostWeights weights(process_arena(), lay_out(model, plan));
-      std::memset(weights.begin(), 0, weights.layout().total_bytes);
-      write_pattern(weights);
-      const std::vector<Extent> groups = lay_out(model, other).groups;
-      const std::size_t bytes = weights.layout().loaded_bytes;
-      const auto memory = links->target().allocate(bytes);
-      fill_now(links->target(), memory->data(), 0xff, bytes);
-      Loader loader(*links, weights, groups, other.route);
-      ASSERT_EQ(loader.group_count(), std::ssize(other.route));
-      loader.begin(memory->data());
-      for (int group = 0; group < loader.group_count(); ++group) {
-        const Extent& extent = groups[static_cast<std::size_t>(group)];
-        ASSERT_EQ(read_behind(links->target(), *reader, &loader.require(group), memory->data(), extent),
-                  bytes_of(weights.begin() + extent.offset, extent.bytes));
-      }
-      loader.finish();
-      loader.synchronize();
-      ASSERT_EQ(read_back(links->target(), memory->data(), bytes), bytes_of(weights.begin(), bytes));
     }
   }
 }

@@ -31,7 +31,13 @@ TEST_F(SessionWeightsTest, ColdStartsOverFewerLinksGoByAPlanOfTheirOwn) {
   const Model model = make(each);
   model.session->plan_for(1, load_each({0, 0, 0, 1}, {0, 0}));
   model.session->plan_for(2, load_each({0, 1, 1, 1}, {1, 0}));
-  const Session replica(*model.session, program(), links);
+  Session replica(*model.session, program(), links);  // with what was said of fewer links
+  replica.use_links({0});
+  EXPECT_TRUE(replica.run({x})[0].toTensor().equal(model.expected));
+  replica.set_timed(true);
+  replica.evict(/*poison=*/true);
+  replica.run({x});
+  EXPECT_EQ(replica.last_times()->groups.size(), 2u);
   for (const std::vector<int>& used : {std::vector{0}, {0, 2}, {0, 1, 2}, {0, 1}, {0}}) {
     model.session->use_links(used);
     model.session->evict(/*poison=*/true);
