@@ -40,6 +40,19 @@ py::object to_python(const c10::IValue& value) {
   throw Error("a model cannot return a " + value.tagKind());
 }
 
+// Session::run or Session::answer.
+template <auto call>
+py::list results(Session& session, std::vector<at::Tensor> inputs) {
+  std::vector<c10::IValue> values;
+  {
+    const py::gil_scoped_release released;
+    values = (session.*call)(std::move(inputs));
+  }
+  py::list list(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) list[i] = to_python(values[i]);
+  return list;
+}
+
 }  // namespace
 
 void bind_session(py::module_& module) {
@@ -82,19 +95,8 @@ void bind_session(py::module_& module) {
       .def_property_readonly("last_was_cold", py::cpp_function(&Session::last_was_cold, NoGil()))
       .def("storage_bytes", &Session::storage_bytes, py::arg("storage"))
       .def("encode", &Session::encode, NoGil())
-      .def(
-          "run",
-          [](Session& session, std::vector<at::Tensor> inputs) {
-            std::vector<c10::IValue> values;
-            {
-              const py::gil_scoped_release released;
-              values = session.run(std::move(inputs));
-            }
-            py::list outputs(values.size());
-            for (std::size_t i = 0; i < values.size(); ++i) outputs[i] = to_python(values[i]);
-            return outputs;
-          },
-          py::arg("inputs"))
+      .def("run", &results<&Session::run>, py::arg("inputs"))
+      .def("answer", &results<&Session::answer>, py::arg("inputs"))
       .def("prepare_capture", &Session::prepare_capture, NoGil())
       .def(
           "capture",

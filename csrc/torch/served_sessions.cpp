@@ -12,12 +12,12 @@ namespace deepplan {
 namespace {
 
 // Idle models make way for what a run needs beside its weights.
-std::vector<c10::IValue> run_with_room(Session& session, const std::vector<at::Tensor>& inputs) {
+std::vector<c10::IValue> answer_with_room(Session& session, const std::vector<at::Tensor>& inputs) {
   try {
-    return session.run(inputs);
+    return session.answer(inputs);
   } catch (const OutOfMemory&) {
     session.evict_idle();
-    return session.run(inputs);
+    return session.answer(inputs);
   }
 }
 
@@ -102,14 +102,11 @@ bool ServedSessions::run(const DispatchedJob& job) {
 }
 
 bool ServedSessions::run_on(Session& session, const DispatchedJob& job) {
-  const std::vector<c10::IValue> results = run_with_room(session, join(job));
-  // A copy to ordinary memory that has to wait keeps the GPU's context locked meanwhile: whoever loads through this GPU
-  // could issue nothing for as long as the run takes.
-  session.wait();
+  const std::vector<c10::IValue> results = answer_with_room(session, join(job));
   std::vector<std::vector<at::Tensor>> outputs(job.requests.size());
   for (const c10::IValue& result : results) {
     if (!result.isTensor()) throw InvalidArgument("a model that returns numbers beside tensors cannot be served");
-    const at::Tensor joined = result.toTensor().cpu();
+    const at::Tensor& joined = result.toTensor();
     if (job.batch_size > 1 && (joined.dim() == 0 || joined.size(0) % job.batch_size != 0)) {
       throw InvalidArgument("an output's first dimension does not grow with the batch");
     }

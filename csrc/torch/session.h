@@ -63,8 +63,6 @@ class Session {
   // copy, captured runs and what plan_for() said.
   void encode();
 
-  // Waits for torch's current stream of the target: what the last run returned is there then.
-  void wait() const { current_stream(*links_->target->device, program_->target())->synchronize(); }
   // Waits for all that was begun on the target, none of it by another thread; DeviceError where that has failed for
   // good.
   void settle();
@@ -78,6 +76,8 @@ class Session {
   // others wait for their turn. After an error in a cold run the model is not resident; the session can be called
   // again.
   std::vector<c10::IValue> run(std::vector<at::Tensor> inputs);
+  // The same as a server answers: waits, and returns the results on the CPU.
+  std::vector<c10::IValue> answer(std::vector<at::Tensor> inputs);
 
   // Captures the kernels of one kind of run. The caller began a capture on torch's current stream and will end it,
   // holding the target's mutex all the while. Nobody else uses this session meanwhile. The model must be resident

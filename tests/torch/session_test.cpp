@@ -24,6 +24,20 @@ TEST_F(SessionTest, EqualsTorchColdAndWarmUnderEveryPlan) {
   }
 }
 
+TEST_F(SessionTest, AnswersAsItRuns) {
+  const Model model = make(each);
+  for (int i = 0; i < 2; ++i) {
+    model.session->evict(/*poison=*/true);
+    const std::vector<c10::IValue> cold = model.session->answer({x});
+    EXPECT_TRUE(model.session->last_was_cold());
+    ASSERT_EQ(cold.size(), 1u);
+    EXPECT_TRUE(cold[0].toTensor().is_cpu());
+    EXPECT_TRUE(cold[0].toTensor().equal(model.expected));
+    EXPECT_TRUE(model.session->answer({x})[0].toTensor().equal(model.expected));
+    EXPECT_FALSE(model.session->last_was_cold());
+  }
+}
+
 TEST_F(SessionTest, ADroppedWaitIsSeen) {
   use_slow_link();
   const Model model = make(load_each({0, 1, 2, 3}, {0, 0, 0, 0}));
