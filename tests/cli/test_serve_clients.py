@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tritonclient import grpc as triton_grpc
-from tritonclient import http as triton_http
-from tritonclient.utils import InferenceServerException
 
 from deepplan.client.report import Report
 from deepplan.export.capture import capture
 from deepplan.export.folder import write_folder
+
+triton_grpc = pytest.importorskip("tritonclient.grpc")
+triton_http = pytest.importorskip("tritonclient.http")
+
+from tritonclient.utils import InferenceServerException  # noqa: E402
 
 TOKENS = np.array([[1, 2, 3, 4], [5, 6, 7, 499]], np.int64)
 
