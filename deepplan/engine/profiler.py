@@ -31,6 +31,7 @@ from deepplan.planning.profile import LayerProfile, LinkProfile, Profile
 
 _BUDGET_S = 5.0  # for each kind of run
 _PROBE_BYTES, _HOST_PROBE_BYTES = 128 << 20, 8 << 20  # over each link
+_PROBES, _HOST_PROBES = 30, 5  # what disturbs a link passes, mostly after some ms
 
 # What a wait costs a captured run, which it cuts in two: parts of 1 to 20 small kernels took 1.3 to 2.1 us more when
 # launched one by one behind a wait than in one graph, on an H200.
@@ -151,8 +152,8 @@ def _sparing(graph: Graph, idle: Sample, on_demand: Sample, link_gbps: float) ->
 
 def _links(links: _core.Links, devices: Devices) -> tuple[tuple[LinkProfile, ...], ...]:
     """What the first 1, 2, ... of the links cost while so many carry."""
-    probe_bytes = _HOST_PROBE_BYTES if devices.is_host else _PROBE_BYTES
+    probe_bytes, repeats = (_HOST_PROBE_BYTES, _HOST_PROBES) if devices.is_host else (_PROBE_BYTES, _PROBES)
     counts = range(1, len(devices.names) + 1)
-    measured = tuple(tuple(LinkProfile(*cost) for cost in links.costs(count, probe_bytes)) for count in counts)
+    measured = tuple(tuple(LinkProfile(*cost) for cost in links.costs(count, probe_bytes, repeats)) for count in counts)
     _core.trim_arena()
     return measured
