@@ -22,7 +22,7 @@ from deepplan.serving.captured import Inputs, Sessions, capture_runs
 from deepplan.serving.deployment import Deployment, ServedSource
 from deepplan.serving.inference import TensorSpec
 from deepplan.serving.planned_source import plans_of, sources_of
-from deepplan.serving.run_costs import cold_ms, crowded_ms, outputs_of, warm_ms
+from deepplan.serving.run_costs import cold_ms, warm_ms
 from deepplan.serving.simulation import CrowdedMs, ServedModel
 from deepplan.serving.tensors import input_specs, output_specs
 
@@ -150,27 +150,29 @@ def hosted_model(
 
 def warm_up(inputs: Inputs, sessions: Sequence[tuple[int, _core.Session]]) -> list[object]:
     """What only first runs on a GPU cost is not to be paid by requests. Returns the outputs at batch size 1."""
-    outputs = [outputs_of(session, inputs[size]) for size, session in sessions]
+    outputs = [session.answer(list(inputs[size])) for size, session in sessions]
     sessions[0][1].evict()
     return outputs[0]
 
 
 def _measure(served: ServedSource, inputs: Inputs, sessions: Sessions, links: int) -> tuple[ServedModel, list[object]]:
-    """What runs on the first GPU take, and the outputs of a call of batch size 1. Two instances are measured in turn
-    where there are two, while the other GPUs load one each."""
+    """What runs on the first GPU take, and the outputs of a call of batch size 1. Of many instances some are measured,
+    two for each GPU."""
     outputs: dict[int, list[object]] = {}
     warm: list[float] = []
     cold: list[tuple[float, ...]] = []
     crowded: list[CrowdedMs] = []
     gpus = range(len(sessions[0]))
+    measured = _spread(sessions, 2 * len(gpus))
     for index, (size, session) in enumerate(sessions[0][0]):
-        by_gpu = [[instance[gpu][index][1] for instance in sessions[: len(gpus) + 1]] for gpu in gpus]
-        cold.append(tuple(cold_ms(by_gpu[0][:2], inputs[size], count) for count in range(1, links + 1)))
-        crowded.append(crowded_ms(by_gpu, inputs[size], cold[-1]))
+        by_gpu = [[instance[gpu][index][1] for instance in measured] for gpu in gpus]
+        alone, *beside = cold_ms(by_gpu, inputs[size], links)
+        cold.append(alone)
+        crowded.append(tuple(beside))
         warm.append(warm_ms(by_gpu[0][:2], inputs[size]))
-        outputs[size] = outputs_of(session, inputs[size])
+        outputs[size] = session.answer(list(inputs[size]))
         _check_batch(served, size, outputs[1], outputs[size])
-    for instance in sessions[:2]:
+    for instance in measured[:2]:
         instance[0][0][1].evict()
     costs = ServedModel(
         name=served.served_name,
@@ -182,6 +184,12 @@ def _measure(served: ServedSource, inputs: Inputs, sessions: Sessions, links: in
         crowded_ms=tuple(crowded),
     )
     return costs, outputs[1]
+
+
+def _spread(sessions: Sessions, most: int) -> Sessions:
+    """At most so many of the instances, from all over them."""
+    count = min(most, len(sessions))
+    return tuple(sessions[i * len(sessions) // count] for i in range(count))
 
 
 def _check_batch(served: ServedSource, size: int, one: Sequence[object], several: Sequence[object]) -> None:
