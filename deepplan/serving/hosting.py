@@ -27,6 +27,7 @@ from deepplan.serving.simulation import CrowdedMs, ServedModel
 from deepplan.serving.tensors import input_specs, output_specs
 
 _SEGMENT_BYTES = 2 << 20  # what a pool takes of its device at a time
+_MEASURED = 4  # instances, for each GPU
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,13 @@ def warm_up(inputs: Inputs, sessions: Sequence[tuple[int, _core.Session]]) -> li
 
 def _measure(served: ServedSource, inputs: Inputs, sessions: Sessions, links: int) -> tuple[ServedModel, list[object]]:
     """What runs on the first GPU take, and the outputs of a call of batch size 1. Of many instances some are measured,
-    two for each GPU."""
+    for each GPU others."""
     outputs: dict[int, list[object]] = {}
     warm: list[float] = []
     cold: list[tuple[float, ...]] = []
     crowded: list[CrowdedMs] = []
     gpus = range(len(sessions[0]))
-    measured = _spread(sessions, 2 * len(gpus))
+    measured = _spread(sessions, _MEASURED * len(gpus))
     for index, (size, session) in enumerate(sessions[0][0]):
         by_gpu = [[instance[gpu][index][1] for instance in measured] for gpu in gpus]
         alone, *beside = cold_ms(by_gpu, inputs[size], links)
@@ -187,9 +188,9 @@ def _measure(served: ServedSource, inputs: Inputs, sessions: Sessions, links: in
 
 
 def _spread(sessions: Sessions, most: int) -> Sessions:
-    """At most so many of the instances, from all over them."""
+    """At most so many of the instances, at equal distances."""
     count = min(most, len(sessions))
-    return tuple(sessions[i * len(sessions) // count] for i in range(count))
+    return tuple(sessions[(2 * i + 1) * len(sessions) // (2 * count)] for i in range(count))
 
 
 def _check_batch(served: ServedSource, size: int, one: Sequence[object], several: Sequence[object]) -> None:

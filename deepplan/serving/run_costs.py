@@ -21,7 +21,7 @@ from deepplan import _core
 
 _BUDGET_S = 0.5  # for each kind of run
 _CROWDED_BUDGET_S = 0.2  # of which there are many with many GPUs
-_LEAST, _MOST = 2, 30  # runs
+_LEAST, _MOST = 2, 30  # runs of all instances, and of each
 _PASSES = 2
 
 
@@ -30,7 +30,7 @@ def warm_ms(instances: Sequence[_core.Session], inputs: Sequence[torch.Tensor]) 
     for session in instances:
         session.answer(list(inputs))
     fitting = [session for session in instances if session.is_resident]  # one where not all of them fit
-    return _median_ms(lambda _: None, fitting, inputs, _BUDGET_S)
+    return _typical_ms(lambda _: None, fitting, inputs, _BUDGET_S)
 
 
 def cold_ms(
@@ -57,7 +57,7 @@ def _cold_rows(
             session.evict()
             session.use_links(range(count))
 
-        return _median_ms(leave, own, inputs, budget_s)
+        return _typical_ms(leave, own, inputs, budget_s)
 
     for loading in range(gpus):
         budget_s = _BUDGET_S if loading == 0 else _CROWDED_BUDGET_S
@@ -91,20 +91,25 @@ def _loading(by_gpu: Sequence[Sequence[_core.Session]], inputs: Sequence[torch.T
         done.result()  # raises what went wrong there
 
 
-def _median_ms(
+def _typical_ms(
     before: Callable[[_core.Session], object],
     instances: Sequence[_core.Session],
     inputs: Sequence[torch.Tensor],
     budget_s: float,
 ) -> float:
-    """Of calls of the instances in turn, after one of each: what only first runs cost."""
-    times_ms: list[float] = []
-    for count, session in enumerate(cycle(instances), 1 - len(instances)):
-        before(session)
-        begin = time.perf_counter()
-        session.answer(list(inputs))
-        if count > 0:
-            times_ms.append((time.perf_counter() - begin) * 1e3)
-        if count >= _MOST or (count >= _LEAST and sum(times_ms) >= budget_s * 1e3):
+    """Of calls of the instances in turn, after one of each: what only first runs cost. The mean over instances, which
+    may lie in faster and slower memory, of their medians."""
+    times_ms: list[list[float]] = [[] for _ in instances]
+    spent_ms = 0.0
+    for count in range(-1, _MOST):
+        for session, of_session in zip(instances, times_ms, strict=True):
+            before(session)
+            begin = time.perf_counter()
+            session.answer(list(inputs))
+            taken_ms = (time.perf_counter() - begin) * 1e3
+            if count >= 0:
+                of_session.append(taken_ms)
+                spent_ms += taken_ms
+        if (count + 1) * len(instances) >= _LEAST and spent_ms >= budget_s * 1e3:
             break
-    return statistics.median(times_ms)
+    return statistics.fmean(map(statistics.median, times_ms))

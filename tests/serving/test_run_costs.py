@@ -97,6 +97,19 @@ def test_what_slows_one_measurement_does_not_count() -> None:
     assert len(session.runs) > 10 and LOAD_MS < ms < 100
 
 
+def test_instances_in_faster_and_slower_memory_count_alike() -> None:
+    class Slow(FakeSession):
+        def answer(self, inputs: list[torch.Tensor]) -> list[object]:
+            time.sleep(0.05)
+            return super().answer(inputs)
+
+    host = Host()
+    fast, slow = as_sessions(FakeSession(host)), as_sessions(Slow(host))
+    ((of_fast_ms,),), ((of_slow_ms,),) = cold_ms([fast], INPUTS, 1), cold_ms([slow], INPUTS, 1)
+    ((of_both_ms,),) = cold_ms([[*fast, *fast, *slow, *slow]], INPUTS, 1)
+    assert of_both_ms == pytest.approx((of_fast_ms + of_slow_ms) / 2, rel=0.2)
+
+
 def test_instances_are_measured_in_turn() -> None:
     first, second = FakeSession(Host()), FakeSession(Host())
     cold_ms([as_sessions(first, second)], INPUTS, 1)
