@@ -137,6 +137,22 @@ def test_gpus_that_load_at_a_time_load_different_instances() -> None:
     assert used == [[0, 3], [1, 4], [2]]
 
 
+def test_the_last_instance_stays_and_no_other() -> None:
+    resident = []
+
+    class Counted(FakeSession):
+        def answer(self, inputs: list[torch.Tensor]) -> list[object]:
+            results = super().answer(inputs)
+            resident.append(sum(session.is_resident for session in sessions))
+            return results
+
+    host = Host()
+    sessions = [Counted(host) for _ in range(4)]
+    cold_ms([as_sessions(*sessions)], INPUTS, 1)
+    assert all(session.colds == len(session.runs) > 1 for session in sessions)
+    assert set(resident) == {1, 2} and resident.count(1) == 2, "the first of each pass"
+
+
 def test_one_instance_is_loaded_by_all() -> None:
     host = Host()
     gpus = [FakeSession(host) for _ in range(3)]
