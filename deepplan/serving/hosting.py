@@ -165,16 +165,17 @@ def _measure(served: ServedSource, inputs: Inputs, sessions: Sessions, links: in
     crowded: list[CrowdedMs] = []
     gpus = range(len(sessions[0]))
     measured = _spread(sessions, _MEASURED * len(gpus))
-    for index, (size, session) in enumerate(sessions[0][0]):
+    for index, (size, _) in enumerate(sessions[0][0]):
         by_gpu = [[instance[gpu][index][1] for instance in measured] for gpu in gpus]
+        resident = by_gpu[0][:2]
         alone, *beside = cold_ms(by_gpu, inputs[size], links)
         cold.append(alone)
         crowded.append(tuple(beside))
-        warm.append(warm_ms(by_gpu[0][:2], inputs[size]))
-        outputs[size] = session.answer(list(inputs[size]))
+        warm.append(warm_ms(resident, inputs[size]))
+        outputs[size] = resident[0].answer(list(inputs[size]))
         _check_batch(served, size, outputs[1], outputs[size])
-    for instance in measured[:2]:
-        instance[0][0][1].evict()
+        for session in resident:
+            session.evict()
     costs = ServedModel(
         name=served.served_name,
         instances=len(served.instance_names()),

@@ -52,22 +52,27 @@ def _cold_rows(
     gpus = len(by_gpu)
     own, *others = (sessions[gpu % len(sessions) :: gpus] for gpu, sessions in enumerate(by_gpu))
 
-    def cold(count: int, budget_s: float) -> float:
-        def leave(session: _core.Session) -> None:
-            # The last one stays, so that this one lies elsewhere; more could leave no room for what runs need besides.
-            for leaving in (session, own[(own.index(session) - 2) % len(own)]):
-                leaving.evict()
-            session.use_links(range(count))
-
-        return _typical_ms(leave, own, inputs, budget_s)
-
     for loading in range(gpus):
         budget_s = _BUDGET_S if loading == 0 else _CROWDED_BUDGET_S
+        counts = range(1, min(links, gpus - loading) + 1)
         with _loading(others[gpus - 1 - loading :], inputs):
-            row = tuple(cold(count, budget_s) for count in range(1, min(links, gpus - loading) + 1))
-        for session in own:
-            session.evict()
+            row = tuple(_cold_over_ms(range(count), own, inputs, budget_s) for count in counts)
         yield row
+
+
+def _cold_over_ms(
+    links: Sequence[int], instances: Sequence[_core.Session], inputs: Sequence[torch.Tensor], budget_s: float
+) -> float:
+    def leave(session: _core.Session) -> None:
+        # The last one stays, so that this one lies elsewhere; more could leave no room for what runs need besides.
+        for leaving in (session, instances[(instances.index(session) - 2) % len(instances)]):
+            leaving.evict()
+        session.use_links(links)
+
+    found = _typical_ms(leave, instances, inputs, budget_s)
+    for session in instances:
+        session.evict()
+    return found
 
 
 @contextmanager

@@ -34,6 +34,16 @@ def test_the_first_request_is_cold_and_the_next_are_warm(device: str, module: to
     run(deployment(device), tmp_path, use)
 
 
+def test_nothing_that_was_measured_stays(device: str, module: torch.nn.Module, tmp_path: Path) -> None:
+    async def use(engine: LocalEngine) -> None:
+        (hosted,) = engine.hosted
+        sessions = [session for by_gpu in hosted.sessions for sessions in by_gpu for _, session in sessions]
+        assert len(sessions) == 20
+        assert not any(session.is_resident for session in sessions)
+
+    run(deployment(device, models=(ServedSource("lookup", instances=10, batch_sizes=(1, 4)),)), tmp_path, use)
+
+
 def test_models_that_do_not_fit_together_take_turns(module: torch.nn.Module, tmp_path: Path) -> None:
     async def use(engine: LocalEngine) -> None:
         assert engine.hosted[0].costs.device_bytes <= engine.gpu_bytes < 2 * engine.hosted[0].costs.device_bytes

@@ -111,14 +111,16 @@ def test_instances_in_faster_and_slower_memory_count_alike() -> None:
 
 
 def test_instances_are_measured_in_turn() -> None:
-    first, second = FakeSession(Host()), FakeSession(Host())
-    cold_ms([as_sessions(first, second)], INPUTS, 1)
-    assert abs(len(first.runs) - len(second.runs)) <= 2 and len(second.runs) > 2
-    assert set(first.runs + second.runs) == {(True, 1)}
+    host = Host()
+    gpus = [[FakeSession(host) for _ in range(4)] for _ in range(2)]
+    cold_ms([as_sessions(*sessions) for sessions in gpus], INPUTS, 2)
+    first, second = gpus[0][::2]
+    assert len(first.runs) == len(second.runs) > 2
+    assert set(first.runs + second.runs) == {(True, 1), (True, 2)}
     assert not first.is_resident and not second.is_resident
     first.runs, second.runs = [], []
     warm_ms(as_sessions(first, second), INPUTS)
-    assert abs(len(first.runs) - len(second.runs)) <= 1
+    assert len(first.runs) == len(second.runs) > 2
     assert first.colds == second.colds == 1, "to bring them in"
 
 
