@@ -7,29 +7,20 @@
 #include <random>
 #include <set>
 
+#include "serving/random_setup.h"
 #include "serving/scheduler.h"
-#include "serving/small_setups.h"
 
 namespace deepplan {
 namespace {
 
-using testing_setups::setup_of;
-
-struct Load {
-  int gpus = 4;
-  int most_links = 1;
-  bool batches = false;
-  double objective_ms = 60;
-  double mean_gap_ms = 1;
-  bool pinned = false;
-  bool cancels = false;   // and evictions asked for
-  int gpus_per_host = 0;  // that slow one another's cold starts down; 0: none does
-};
+using testing_setups::kInstances;
+using testing_setups::Load;
+using testing_setups::random_setup;
 
 class Referee {
  public:
   Referee(const Load& load, std::uint32_t seed)
-      : load_(load), random_(seed), setup_(random_setup()), scheduler_(setup_) {}
+      : load_(load), random_(seed), setup_(random_setup(load, random_)), scheduler_(setup_) {}
 
   void run(int requests) {
     std::exponential_distribution<double> gap(1 / load_.mean_gap_ms);
@@ -57,8 +48,6 @@ class Referee {
   std::uint64_t asked_evictions() const { return asked_evictions_; }
 
  private:
-  static constexpr int kInstances = 40;
-
   struct Waiting {
     int instance;
     int gpu;
@@ -66,41 +55,7 @@ class Referee {
     double predicted_end_ms;
   };
 
-  int draw(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
-
-  ServingSetup random_setup() {
-    std::vector<ServedModel> models;
-    for (int i = 0; i < 5; ++i) {
-      const double warm_ms = draw(1, 5);
-      const double cold_ms = warm_ms + draw(1, 20);
-      ServedModel model{static_cast<std::size_t>(draw(10, 40)),
-                        {{1, warm_ms, {cold_ms, cold_ms * 0.7, cold_ms * 0.5}}}};
-      if (load_.batches) {
-        for (int size : {2, 4, 8}) {
-          const double saved = 0.4 + 0.6 / size;
-          model.batches.push_back(
-              {size, warm_ms * size * saved, {cold_ms * size * saved, cold_ms * size * saved * 0.6}});
-        }
-      }
-      for (BatchCost& batch : model.batches) {
-        for (int others = 1; others < load_.gpus_per_host; ++others) {
-          std::vector<double> crowded_ms = batch.cold_ms;
-          for (double& ms : crowded_ms) ms *= 1 + 0.1 * others * others;
-          batch.crowded_ms.push_back(crowded_ms);
-        }
-      }
-      models.push_back(model);
-    }
-    std::vector<int> instance_model(kInstances);
-    for (int& model : instance_model) model = draw(0, 4);
-    SchedulerOptions options{load_.gpus, 110, load_.objective_ms, load_.most_links};
-    if (load_.gpus_per_host > 0) options.gpus_per_host = load_.gpus_per_host;
-    if (load_.pinned) {
-      options.pinned.assign(kInstances, false);
-      options.pinned[3] = options.pinned[4] = true;
-    }
-    return setup_of(models, instance_model, options);
-  }
+  int draw(int low, int high) { return testing_setups::draw(random_, low, high); }
 
   void submit(int request, int instance) {
     const Admission admission = scheduler_.submit(request, instance, now_ms_);
