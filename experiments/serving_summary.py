@@ -32,16 +32,12 @@ def _last_of_each(rows: Sequence[Row], sweep: str) -> list[Row]:
 
 
 def _held(rows: Sequence[Row]) -> dict[str, float]:
-    """By method and dtype the highest rate at which goodput, and that of all lower rates, is held; 0 for none."""
+    """By method and dtype the highest rate at which goodput is held, whatever became of lower ones; 0 for none."""
     held: dict[str, float] = {}
-    failed = set()
-    for row in sorted((row for row in rows if row["sweep"] == "rate"), key=lambda row: row["rate_per_s"]):
-        name = f"{row['model']} {row['dtype']} {row['title']}" + (" coded" if row["coded"] else "")
-        held.setdefault(name, 0.0)
-        if row["goodput"] < HELD:
-            failed.add(name)
-        elif name not in failed:
-            held[name] = row["rate_per_s"]
+    for row in rows:
+        if row["sweep"] == "rate":
+            name = f"{row['model']} {row['dtype']} {row['title']}" + (" coded" if row["coded"] else "")
+            held[name] = max(held.get(name, 0.0), row["rate_per_s"] if row["goodput"] >= HELD else 0.0)
     return held
 
 
