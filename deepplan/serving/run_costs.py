@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate, cycle
@@ -19,18 +19,18 @@ import torch
 
 from deepplan import _core
 
-_BUDGET_S = 0.5  # for each kind of run
-_CROWDED_BUDGET_S = 0.2  # of which there are many with many GPUs
-_LEAST, _MOST = 2, 30  # runs of all instances, and of each
-_PASSES = 2
+_SLICE_S = 0.1  # of calls of one kind, and then those of the next kind
+_SLICES, _LEAST = 5, 2  # fewer of what takes long
 
 
 def warm_ms(instances: Sequence[_core.Session], inputs: Sequence[torch.Tensor]) -> float:
     """From a call with inputs on the CPU to its outputs there; those measured are resident afterwards."""
     for session in instances:
         session.answer(list(inputs))
-    fitting = [session for session in instances if session.is_resident]  # one where not all of them fit
-    return _typical_ms(lambda _: None, fitting, inputs, _BUDGET_S)
+    calls = _Calls([session for session in instances if session.is_resident], inputs)  # one where not all of them fit
+    while not calls.are_enough:
+        calls.add_slice()
+    return calls.typical_ms
 
 
 def cold_ms(
@@ -39,40 +39,79 @@ def cold_ms(
     """The same with nothing of the model on the first GPU, over 1, 2, ... and `links` links: a row for each number of
     others, from none, that meanwhile load over their own links. `by_gpu` has the same instances on each; GPUs take
     different ones in turn, if there are enough."""
-    # Neighbours on the machine slow all of a measurement at times, and nothing makes one faster.
-    found = [tuple(_cold_rows(by_gpu, inputs, links)) for _ in range(_PASSES)]
-    fastest = [tuple(map(min, *rows)) for rows in zip(*found, strict=True)]
-    # Faster than with fewer others is noise.
-    return tuple(accumulate(fastest, lambda fewer, more: tuple(map(max, more, fewer))))
-
-
-def _cold_rows(
-    by_gpu: Sequence[Sequence[_core.Session]], inputs: Sequence[torch.Tensor], links: int
-) -> Iterator[tuple[float, ...]]:
     gpus = len(by_gpu)
     own, *others = (sessions[gpu % len(sessions) :: gpus] for gpu, sessions in enumerate(by_gpu))
+    rows = [[_ColdCalls(own, inputs, over + 1) for over in range(min(links, gpus - beside))] for beside in range(gpus)]
+    # Neighbours on the machine slow all that loads for some tenths of a second at a time: the calls that make one cost
+    # are to lie seconds apart.
+    while not all(calls.are_enough for row in rows for calls in row):
+        for beside, row in enumerate(rows):
+            with _loading(others[gpus - 1 - beside :], inputs):
+                for calls in row:
+                    calls.add_slice()
+    found = (tuple(calls.typical_ms for calls in row) for row in rows)
+    # Faster than with fewer others is noise.
+    return tuple(accumulate(found, lambda fewer, more: tuple(map(max, more, fewer))))
 
-    for loading in range(gpus):
-        budget_s = _BUDGET_S if loading == 0 else _CROWDED_BUDGET_S
-        counts = range(1, min(links, gpus - loading) + 1)
-        with _loading(others[gpus - 1 - loading :], inputs):
-            row = tuple(_cold_over_ms(range(count), own, inputs, budget_s) for count in counts)
-        yield row
+
+class _Calls:
+    """How long calls of one kind take, of instances in turn."""
+
+    def __init__(self, instances: Sequence[_core.Session], inputs: Sequence[torch.Tensor]) -> None:
+        self._instances, self._inputs = instances, inputs
+        self._times_s: list[list[float]] = [[] for _ in instances]
+        self._slices = 0
+
+    @property
+    def are_enough(self) -> bool:
+        return self._slices >= _LEAST and sum(map(sum, self._times_s)) >= _SLICES * _SLICE_S
+
+    @property
+    def typical_ms(self) -> float:
+        """The mean over instances, which may lie in faster and slower memory, of their medians."""
+        return 1e3 * statistics.fmean(map(statistics.median, self._times_s))
+
+    def add_slice(self) -> None:
+        """After a call of each that does not count: others have run since, or nobody has."""
+        self._call_each()
+        spent_s = 0.0
+        while spent_s < _SLICE_S:
+            found_s = self._call_each()
+            spent_s += sum(found_s)
+            for times_s, found in zip(self._times_s, found_s, strict=True):
+                times_s.append(found)
+        self._slices += 1
+
+    def _call_each(self) -> list[float]:
+        found_s = []
+        for session in self._instances:
+            self._prepare(session)
+            begin = time.perf_counter()
+            session.answer(list(self._inputs))
+            found_s.append(time.perf_counter() - begin)
+        return found_s
+
+    def _prepare(self, session: _core.Session) -> None:
+        pass
 
 
-def _cold_over_ms(
-    links: Sequence[int], instances: Sequence[_core.Session], inputs: Sequence[torch.Tensor], budget_s: float
-) -> float:
-    def leave(session: _core.Session) -> None:
+class _ColdCalls(_Calls):
+    """Of cold starts over so many links. None of the instances is there before and after a slice."""
+
+    def __init__(self, instances: Sequence[_core.Session], inputs: Sequence[torch.Tensor], links: int) -> None:
+        super().__init__(instances, inputs)
+        self._links = range(links)
+
+    def add_slice(self) -> None:
+        super().add_slice()
+        for session in self._instances:
+            session.evict()
+
+    def _prepare(self, session: _core.Session) -> None:
         # The last one stays, so that this one lies elsewhere; more could leave no room for what runs need besides.
-        for leaving in (session, instances[(instances.index(session) - 2) % len(instances)]):
+        for leaving in (session, self._instances[(self._instances.index(session) - 2) % len(self._instances)]):
             leaving.evict()
-        session.use_links(links)
-
-    found = _typical_ms(leave, instances, inputs, budget_s)
-    for session in instances:
-        session.evict()
-    return found
+        session.use_links(self._links)
 
 
 @contextmanager
@@ -96,27 +135,3 @@ def _loading(by_gpu: Sequence[Sequence[_core.Session]], inputs: Sequence[torch.T
             ended.set()
     for done in loads:
         done.result()  # raises what went wrong there
-
-
-def _typical_ms(
-    before: Callable[[_core.Session], object],
-    instances: Sequence[_core.Session],
-    inputs: Sequence[torch.Tensor],
-    budget_s: float,
-) -> float:
-    """Of calls of the instances in turn, after one of each: what only first runs cost. The mean over instances, which
-    may lie in faster and slower memory, of their medians."""
-    times_ms: list[list[float]] = [[] for _ in instances]
-    spent_ms = 0.0
-    for count in range(-1, _MOST):
-        for session, of_session in zip(instances, times_ms, strict=True):
-            before(session)
-            begin = time.perf_counter()
-            session.answer(list(inputs))
-            taken_ms = (time.perf_counter() - begin) * 1e3
-            if count >= 0:
-                of_session.append(taken_ms)
-                spent_ms += taken_ms
-        if (count + 1) * len(instances) >= _LEAST and spent_ms >= budget_s * 1e3:
-            break
-    return statistics.fmean(map(statistics.median, times_ms))

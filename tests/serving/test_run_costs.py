@@ -152,7 +152,7 @@ def test_the_last_instance_stays_and_no_other() -> None:
     sessions = [Counted(host) for _ in range(4)]
     cold_ms([as_sessions(*sessions)], INPUTS, 1)
     assert all(session.colds == len(session.runs) > 1 for session in sessions)
-    assert set(resident) == {1, 2} and resident.count(1) == 2, "the first of each pass"
+    assert set(resident) == {1, 2} and 2 <= resident.count(1) <= 5, "the first of each slice"
 
 
 def test_one_instance_is_loaded_by_all() -> None:
