@@ -38,6 +38,8 @@ def draw_minutes(rows: Sequence[Row], provenance: Mapping[str, Any], path: Path)
                 color="#6b7280" if field == "offered_per_s" else BY_TITLE[title].colour,
                 linewidth=1.2 if field == "offered_per_s" else WIDTHS[title],
                 linestyle=_style(rows, simulated),
+                marker="" if simulated else BY_TITLE[title].marker,  # what was measured may be a minute
+                ms=4,
             )
         axes.set_ylabel(label, fontsize=9)
         axes.grid(color="#e3e6ea", linewidth=0.8)
