@@ -62,7 +62,8 @@ void bind_model_server(py::module_& module) {
       .def_readonly("resident_bytes", &DispatcherStatus::resident_bytes)
       .def_readonly("queued", &DispatcherStatus::queued)
       .def_readonly("gpu_of", &DispatcherStatus::gpu_of)
-      .def_readonly("slowdown", &DispatcherStatus::slowdown);
+      .def_readonly("slowdown", &DispatcherStatus::slowdown)
+      .def_readonly("overdue_ms", &DispatcherStatus::overdue_ms);
 
   using NoGil = py::call_guard<py::gil_scoped_release>;
   py::class_<ModelServer, std::unique_ptr<ModelServer, DeleteWithoutGil>>(module, "ModelServer")

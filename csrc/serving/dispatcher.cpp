@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kLearningRate = 0.1;
 constexpr double kMostSlowdown = 10;  // of a job that counts; more is a stall
+constexpr double kPatience = 100;     // times its prediction that a job may take
 
 }  // namespace
 
@@ -108,9 +109,11 @@ void Dispatcher::work(int gpu) {
     const DispatchedJob job = std::move(*worker.job);
     worker.job.reset();
     const double begun_ms = now_ms();
+    worker.overdue_at_ms = begun_ms + kPatience * job.predicted_ms;
     lock.unlock();
     std::vector<EndedRequest> ended = carry_out(job);
     lock.lock();
+    worker.overdue_at_ms.reset();
     end(job, begun_ms, std::move(ended));
   }
 }
@@ -196,10 +199,16 @@ std::vector<EndedRequest> Dispatcher::wait_ended(std::chrono::milliseconds most)
 
 DispatcherStatus Dispatcher::status() const {
   const std::scoped_lock lock(mutex_);
-  DispatcherStatus status{
-      .counters = scheduler_.counters(), .resident_bytes = {}, .queued = queued_, .gpu_of = {}, .slowdown = slowdown_};
+  DispatcherStatus status{.counters = scheduler_.counters(),
+                          .resident_bytes = {},
+                          .queued = queued_,
+                          .gpu_of = {},
+                          .slowdown = slowdown_,
+                          .overdue_ms = {}};
+  const double now = now_ms();
   for (int gpu = 0; gpu < scheduler_.gpu_count(); ++gpu) {
     status.resident_bytes.push_back(scheduler_.resident_bytes(gpu));
+    status.overdue_ms.push_back(std::max(0.0, now - workers_[gpu]->overdue_at_ms.value_or(now)));
   }
   for (int instance = 0; instance < scheduler_.instance_count(); ++instance) {
     status.gpu_of.push_back(scheduler_.gpu_of(instance));

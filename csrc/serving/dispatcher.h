@@ -64,6 +64,8 @@ struct DispatcherStatus {
   std::vector<int> queued;                  // requests, by GPU, those running not among them
   std::vector<int> gpu_of;                  // by instance: where it is resident or will be, -1 nowhere
   double slowdown = 1;                      // how many times its prediction a job has taken of late
+  // By GPU: for how long what runs there has taken more than a hundred times what was predicted; 0 where it has not.
+  std::vector<double> overdue_ms;
 };
 
 // The scheduler in real time: tells it what happens when it happens, and has a thread for each GPU carry out its jobs.
@@ -97,6 +99,7 @@ class Dispatcher {
   struct Worker {
     std::condition_variable changed;
     std::optional<DispatchedJob> job;
+    std::optional<double> overdue_at_ms;  // while one runs: when it is to have ended, whatever slows it
     std::thread thread;
   };
 

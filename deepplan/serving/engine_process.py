@@ -117,7 +117,7 @@ class EngineProcess:
             await engine.evict(header["model"])
             return {}, ()
         if kind == "ping":
-            return {}, ()
+            return {"overdue_s": engine.overdue_s}, ()
         if kind == "status":
             return {"status": dataclasses.asdict(await engine.status())}, ()
         raise InvalidInputError(f"a message of unknown kind {kind!r:.40}")

@@ -169,6 +169,11 @@ class LocalEngine:
         paths = {path: self._path_bytes[path] for path in ("pcie", "nvlink", "zero_copy")}
         return EngineStatus(gpus, arena.reserved_bytes, arena.used_bytes, status.counters.evictions, paths, 0)
 
+    @property
+    def overdue_s(self) -> float:
+        """For how long a run has taken more than a hundred times what was predicted; 0 where none does."""
+        return 0.0 if self._server is None else max(self._server.status().overdue_ms) / 1e3
+
     async def close(self) -> None:
         """Ends what runs; whoever still waits gets UnavailableError. Gives device and pinned memory back."""
         self._closing.set()

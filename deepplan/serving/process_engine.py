@@ -171,14 +171,14 @@ class ProcessEngine:
         logger.critical("%s, at last because %s; start the server again", self._unavailable, trouble)
 
     async def _until_ended(self, child: EngineChild) -> str:
-        """How the process went, which is ended if it does not even say that it is there."""
-        watch = asyncio.get_running_loop().create_task(self._end_if_silent(child))
+        """How the process went, which is ended if it or what it runs hangs."""
+        watch = asyncio.get_running_loop().create_task(self._end_if_hung(child))
         try:
             return f"the engine's process {await child.ended()}"
         finally:
             watch.cancel()
 
-    async def _end_if_silent(self, child: EngineChild) -> None:
+    async def _end_if_hung(self, child: EngineChild) -> None:
         silence_s = self._restarting.silence_s
         while True:
             await asyncio.sleep(silence_s / 2)
@@ -187,11 +187,16 @@ class ProcessEngine:
                 for _ in range(2):  # where this process itself stood still, the answer lies there and is read now
                     await asyncio.wait((ping,), timeout=silence_s / 2)
                 if not ping.done():
-                    logger.error("the engine's process has answered nothing for %g s and is ended", silence_s)
-                    await child.kill()
-                    return
-                if isinstance(ping.exception(), UnavailableError):
+                    trouble = f"has answered nothing for {silence_s:g} s"
+                elif isinstance(ping.exception(), UnavailableError):
                     return  # it has ended by itself
+                elif ping.result() > silence_s:
+                    trouble = f"runs what should have ended {ping.result():.0f} s ago"
+                else:
+                    continue
+                logger.error("the engine's process %s and is ended", trouble)
+                await child.kill()
+                return
             finally:
                 ping.cancel()
 
@@ -224,6 +229,8 @@ class ProcessEngine:
             call.answered.set_exception(error_of(header))
         elif "answer" in header:
             call.answered.set_result(answer_of(header["answer"], tensors))
+        elif "overdue_s" in header:
+            call.answered.set_result(read(float, header["overdue_s"], "overdue_s"))
         elif "status" in header:
             call.answered.set_result(status_of(header["status"]))
         else:

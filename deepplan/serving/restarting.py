@@ -14,7 +14,8 @@ _Seconds = Annotated[float, Range(0, 1e6)]
 @dataclass(frozen=True)
 class RestartPolicy(Record):
     """Each crash within `window_s` doubles the wait, from `first_delay_s` to `longest_delay_s`; the one that makes
-    `max_crashes` of them is the last. A process that answers nothing for `silence_s` is ended, as if it had crashed."""
+    `max_crashes` of them is the last. A process that answers nothing for `silence_s` is ended, as if it had crashed,
+    and so is one in which a run takes so much longer than a hundred times what was predicted."""
 
     first_delay_s: _Seconds = 0.1
     longest_delay_s: _Seconds = 10.0

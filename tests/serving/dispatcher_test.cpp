@@ -57,6 +57,25 @@ TEST(Dispatcher, LearnsThatJobsTakeLongerThanPredicted) {
   EXPECT_GT(dispatcher.status().slowdown, 2);
 }
 
+TEST(Dispatcher, SaysForHowLongAJobIsOverdue) {
+  NotingRunner runner;
+  Dispatcher dispatcher(setup_of({simple_model(10)}, {0}, {.gpus = 2, .gpu_bytes = 100}), runner);
+  const auto idle = std::vector<double>{0, 0};
+  EXPECT_EQ(dispatcher.status().overdue_ms, idle);
+  runner.hold(true);
+  const auto begin = std::chrono::steady_clock::now();
+  const int gpu = dispatcher.submit(1, 0).gpu;
+  runner.wait_for_jobs(1);
+  const double predicted_ms = runner.jobs()[0].predicted_ms;
+  while (dispatcher.status().overdue_ms[gpu] < 5) std::this_thread::sleep_for(milliseconds(1));
+  const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
+  EXPECT_GE(taken.count(), 100 * predicted_ms + 5);
+  EXPECT_EQ(dispatcher.status().overdue_ms[1 - gpu], 0);
+  runner.hold(false);
+  wait_for(dispatcher, 1);
+  EXPECT_EQ(dispatcher.status().overdue_ms, idle);
+}
+
 TEST(Dispatcher, ACancelledRequestIsNotRun) {
   NotingRunner runner;
   Dispatcher dispatcher(two_instances(), runner);

@@ -15,7 +15,8 @@ from process_lookup import SOON_S, ask, assert_gone, kill, run, until
 import deepplan
 from deepplan.errors import DeviceError, UnavailableError
 from deepplan.serving.deployment import Deployment, ServedSource
-from deepplan.serving.inference import Inference
+from deepplan.serving.inference import Inference, TensorData
+from deepplan.serving.messages import Header
 from deepplan.serving.process_engine import ProcessEngine
 from deepplan.serving.restarting import RestartPolicy
 
@@ -102,6 +103,30 @@ def test_an_engine_that_hangs_is_started_again(
         assert_gone(first)
         assert "answered nothing for 2 s" in caplog.text
 
+    run(lambda: ProcessEngine(deployed, store, restarting=RestartPolicy(silence_s=2.0)), use)
+
+
+def test_an_engine_in_which_a_run_hangs_is_started_again(
+    deployed: Deployment, store: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overdue_s = [1.9, 2.1]
+    received = ProcessEngine._received
+
+    def tampered(engine: ProcessEngine, header: Header, tensors: tuple[TensorData, ...]) -> None:
+        if "overdue_s" in header:
+            assert header["overdue_s"] == 0
+            header["overdue_s"] = overdue_s.pop(0) if overdue_s else 0.0
+        received(engine, header, tensors)
+
+    async def use(engine: ProcessEngine) -> None:
+        first = engine.pid
+        assert first is not None
+        await until(lambda: engine.pid not in (None, first) and engine.ready)
+        assert not overdue_s and (await engine.status()).restarts == 1
+        assert_gone(first)
+        assert "runs what should have ended 2 s ago" in caplog.text
+
+    monkeypatch.setattr(ProcessEngine, "_received", tampered)
     run(lambda: ProcessEngine(deployed, store, restarting=RestartPolicy(silence_s=2.0)), use)
 
 
