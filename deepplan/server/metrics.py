@@ -107,6 +107,11 @@ def _of_durations(models: list[tuple[str, ModelStatistics]]) -> Iterator[Metric]
 
 
 def _of_the_engine(status: EngineStatus) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "deepplan_engine_restarts", "Times that the engine was lost and restarted", status.restarts
+    )
+    if not status.gpus:
+        return  # another is being started, and nothing known of it; its numbers are not 0
     of_gpu = (
         ("nv_gpu_memory_total_bytes", "What models may take of the GPU's memory"),
         ("nv_gpu_memory_used_bytes", "What models take of the GPU's memory"),
@@ -127,6 +132,3 @@ def _of_the_engine(status: EngineStatus) -> Iterator[Metric]:
         moved.add_metric((path,), size_bytes)
     yield moved
     yield CounterMetricFamily("deepplan_evictions", "Models taken out of GPU memory", status.evictions)
-    yield CounterMetricFamily(
-        "deepplan_engine_restarts", "Times that the engine was lost and restarted", status.restarts
-    )

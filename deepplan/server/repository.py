@@ -54,17 +54,11 @@ class Repository:
             self.signature(name, version)
         except UnavailableError:
             return False
-        return True
+        return self._engine.ready
 
     def index(self, *, ready_only: bool = False) -> list[IndexEntry]:
         """Every model there is, or every one that is ready, by name."""
-        names = sorted(self._engine.models)
-        entries = (
-            IndexEntry(name, "1", "UNAVAILABLE", "unloaded")
-            if name in self._unloaded
-            else IndexEntry(name, "1", "READY", "")
-            for name in names
-        )
+        entries = [self._entry(name) for name in sorted(self._engine.models)]
         return [entry for entry in entries if entry.state == "READY" or not ready_only]
 
     def load(self, name: str, parameters: Mapping[str, Any]) -> None:
@@ -89,9 +83,16 @@ class Repository:
         if name not in self._engine.models:
             raise self._unknown(name)
 
+    def _entry(self, name: str) -> IndexEntry:
+        if name in self._unloaded:
+            return IndexEntry(name, "1", "UNAVAILABLE", "unloaded")
+        if not self._engine.ready:
+            return IndexEntry(name, "1", "UNAVAILABLE", "the server is not ready")
+        return IndexEntry(name, "1", "READY", "")
+
     def _unknown(self, name: str) -> UnknownNameError | UnavailableError:
         if not self._engine.ready:
-            return UnavailableError("models are still being registered; try again")
+            return UnavailableError(f"no model {name[:80]!r} is known yet; try again when the server is ready")
         names = sorted(self._engine.models)
         shown = ", ".join(names[:_NAMES_SHOWN]) + ", ..." * (len(names) > _NAMES_SHOWN)
         return UnknownNameError(f"there is no model {name[:80]!r}; served are {shown or 'none'}")

@@ -40,7 +40,18 @@ def test_while_models_are_registered_the_server_lives_and_is_not_ready(server) -
     assert server.request("GET", "/v2/health/live")[0] == 200
     assert server.request("GET", "/v2/health/ready")[0] == 503
     status, answer = server.json("POST", "/v2/models/later/infer", {})
-    assert (status, answer) == (503, {"error": "models are still being registered; try again"})
+    assert (status, answer) == (503, {"error": "no model 'later' is known yet; try again when the server is ready"})
+
+
+def test_no_model_is_ready_while_the_server_is_not(server) -> None:
+    server.engine.ready = False
+    assert server.request("GET", "/v2/models/sum/ready")[0] == 503
+    assert server.request("GET", "/v2/models/none/ready")[0] == 503
+    _, index = server.json("POST", "/v2/repository/index", {})
+    assert {(entry["state"], entry["reason"]) for entry in index} == {("UNAVAILABLE", "the server is not ready")}
+    assert server.json("POST", "/v2/repository/index", {"ready": True}) == (200, [])
+    server.engine.ready = True
+    assert server.request("GET", "/v2/models/sum/ready")[0] == 200
 
 
 def test_the_configuration_of_a_model(server) -> None:

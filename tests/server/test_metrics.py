@@ -9,6 +9,7 @@ import json
 import pytest
 
 from deepplan.errors import OverloadedError, RunError, UnavailableError
+from deepplan.serving.inference import EngineStatus
 
 parser = pytest.importorskip("prometheus_client.parser")
 
@@ -108,6 +109,16 @@ def test_what_the_engine_says_of_itself(server) -> None:
     assert metrics("deepplan_engine_restarts_total") == 1
     for path, size_bytes in {"pcie": 1000, "nvlink": 200, "zero_copy": 30}.items():
         assert metrics("deepplan_bytes_total", path=path) == size_bytes
+
+
+def test_of_an_engine_that_is_being_restarted_nothing_is_said_to_be_0(server, monkeypatch) -> None:
+    async def status() -> EngineStatus:
+        return EngineStatus((), 0, 0, 0, {}, restarts=2)
+
+    monkeypatch.setattr(server.engine, "status", status)
+    metrics = Metrics(server)
+    assert metrics("deepplan_engine_restarts_total") == 2
+    assert not {"nv_pinned_memory_pool_used_bytes", "deepplan_evictions_total"} & metrics.names()
 
 
 def test_refusals_are_counted_whatever_model_they_named(serve) -> None:
