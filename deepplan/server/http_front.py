@@ -13,6 +13,7 @@ from aiohttp import web
 from deepplan.planning.records import refusal
 from deepplan.server.descriptions import model_config, model_metadata, server_metadata
 from deepplan.server.failures import Failure, ForeignOriginError, failure_of
+from deepplan.server.hosts import is_loopback, is_nobodys_name
 from deepplan.server.http_body import read_body
 from deepplan.server.metrics import exposition
 from deepplan.server.request_log import logger
@@ -35,6 +36,8 @@ class HttpFront:
     def __init__(self, service: Service, *, open_paths: frozenset[str] = frozenset()) -> None:
         self._service = service
         self._open_paths = _OPEN | open_paths
+        # Nothing but where it listens protects it then.
+        self._only_local = service.settings.token is None and is_loopback(service.settings.host)
         self.application = web.Application(middlewares=[self._guard])
         self._add_routes()
 
@@ -63,7 +66,7 @@ class HttpFront:
         try:
             if request.path not in self._open_paths:
                 self._service.check_token(request.headers.get("Authorization"))
-                _check_origin(request)
+                self._check_page(request)
             response = await handler(request)
         except web.HTTPException as error:  # no such path, or not by this method
             response = json_answer({"error": f"{request.method} {request.path[:200]}: {error.reason}"}, error.status)
@@ -78,6 +81,17 @@ class HttpFront:
         if traceparent is not None:
             response.headers["traceparent"] = traceparent
         return response
+
+    def _check_page(self, request: web.Request) -> None:
+        """Browsers send some requests for any page, to servers on loopback too, and name the page's host."""
+        origin, host = request.headers.get("Origin"), request.headers.get("Host")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise ForeignOriginError("the request comes from the page of another server")
+        if self._only_local and host is not None and not is_nobodys_name(host):
+            raise ForeignOriginError(
+                f"this server is for its own machine: ask localhost or an address instead of {host[:80]!r}, "
+                "or start it with a token"
+            )
 
     async def _infer(self, request: web.Request) -> web.Response:
         service, headers, match = self._service, request.headers, request.match_info
@@ -147,13 +161,6 @@ class HttpFront:
     async def _small_body(self, request: web.Request) -> dict[str, Any]:
         body = await read_body(request, _SMALL_BODY_BYTES, self._service.settings.body_timeout_s)
         return parse_object(body) if body else {}
-
-
-def _check_origin(request: web.Request) -> None:
-    """Browsers send some requests for any page, to servers on loopback too, and name the page's host."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.host:
-        raise ForeignOriginError("the request comes from the page of another server")
 
 
 def json_answer(content: Any, status: int = 200) -> web.Response:

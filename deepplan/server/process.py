@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import resource
@@ -10,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
+from deepplan.server.hosts import is_loopback
 from deepplan.server.log_lines import LogLine
 from deepplan.server.server import Server
 from deepplan.server.settings import ServerSettings
@@ -34,7 +34,7 @@ async def serve_until_signal(engine: StartingEngine, settings: ServerSettings) -
     A signal that comes while models are being registered ends the process at once, with exit code 0.
     """
     _allow_files()
-    if settings.token is None and not _is_loopback(settings.host):
+    if settings.token is None and not is_loopback(settings.host):
         message = "whoever reaches this address may use the server; set a token"
         logger.warning(LogLine(event="unprotected", host=settings.host, message=message))
     try:
@@ -69,10 +69,3 @@ def _allow_files() -> None:
     more than 1024, for the sake of programs that use select(2)."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

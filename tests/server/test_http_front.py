@@ -140,7 +140,7 @@ def test_requests_beyond_the_limit_are_refused_at_once(serve) -> None:
     server = serve(max_concurrent_requests=1)
     server.engine.delay_s = 30
     first = socket.create_connection(("127.0.0.1", server.server.http_port))
-    first.sendall(f"POST {SUM} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(REQUEST)}\r\n\r\n{REQUEST}".encode())
+    first.sendall(f"POST {SUM} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(REQUEST)}\r\n\r\n{REQUEST}".encode())
     assert server.engine.started.wait(10)
     status, headers, _ = server.request("POST", SUM, REQUEST)
     assert (status, headers["retry-after"]) == (429, "1")
@@ -163,7 +163,7 @@ def test_a_request_that_takes_too_long_is_given_up(serve) -> None:
 def test_a_body_that_does_not_come_is_not_waited_for(serve) -> None:
     server = serve(body_timeout_s=0.1)
     with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
-        connection.sendall(f"POST {SUM} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc".encode())
+        connection.sendall(f"POST {SUM} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc".encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
@@ -173,7 +173,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(serve, begun: bytes, answer
     server = serve(idle_timeout_s=0.2)
     with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
         for _ in range(answered):
-            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
         connection.sendall(begun)
         assert connection.recv(4096) == b""
@@ -183,7 +183,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(serve, begun: bytes, answer
 @pytest.mark.parametrize("broken", [b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"Content-Length: 5\r\n\r\nab"])
 def test_a_body_that_breaks_off_harms_nobody(server, broken: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
-        connection.sendall(f"POST {SUM} HTTP/1.1\r\nHost: x\r\n".encode() + broken)
+        connection.sendall(f"POST {SUM} HTTP/1.1\r\nHost: localhost\r\n".encode() + broken)
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(4096)
     assert not answer or answer.split()[1] == b"400", answer
@@ -203,7 +203,7 @@ def test_a_body_that_breaks_off_harms_nobody(server, broken: bytes) -> None:
 def test_a_client_that_asks_first_is_told_to_go_on(
     server, expected: str, version: str, continued: bool, path: str, status: bytes
 ) -> None:
-    head = f"POST {path} HTTP/{version}\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(REQUEST)}\r\n"
+    head = f"POST {path} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(REQUEST)}\r\n"
     with socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10) as connection:
         connection.sendall(f"{head}Expect: {expected}\r\n\r\n".encode("latin-1"))
         answer = connection.recv(25) if continued else b""
@@ -234,6 +234,18 @@ def test_pages_of_other_servers_cannot_make_a_browser_send_requests(server, orig
     assert server.engine.evicted == []
     assert server.request("POST", SUM, REQUEST, {"Origin": origin})[0] == 403
     assert server.request("POST", SUM, REQUEST, {"Origin": f"http://{server.http}"})[0] == 200
+
+
+def test_a_name_that_was_pointed_here_is_refused_where_nothing_else_protects(serve) -> None:
+    server, name = serve(), "elsewhere.example:8000"
+    status, answer = server.json("POST", "/v2/repository/models/sum/unload", Host=name, Origin=f"http://{name}")
+    assert (status, "ask localhost or an address" in answer["error"]) == (403, True)
+    assert server.json("GET", "/v2/models/stats", Host=name)[0] == 403
+    assert server.engine.evicted == []
+    for own in ("localhost", "localhost:8000", "127.0.0.1", "[::1]:8000", "10.0.0.7:80"):
+        assert server.json("POST", "/v2/repository/index", {}, Host=own)[0] == 200
+    protected = serve(token="secret")
+    assert protected.json("POST", "/v2/repository/index", {}, Host=name, Authorization="Bearer secret")[0] == 200
 
 
 def test_the_token_is_asked_of_everything_but_health(serve) -> None:

@@ -182,7 +182,7 @@ def test_more_clients_may_connect_than_files_are_allowed_at_first(start) -> None
     (port,) = [line["http"] for line in process.lines if line["event"] == "listening"]
     connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(200)]
     for connection in connections:
-        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
     for connection in connections:
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
         connection.close()
