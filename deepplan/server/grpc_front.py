@@ -87,9 +87,9 @@ class GrpcFront:
 
         async def answer(request: Any) -> Any:
             try:
-                return _STREAMED(
-                    infer_response=await self.ModelInfer(_message("ModelStreamInfer", request), traceparent)
-                )
+                response = await self.ModelInfer(_message("ModelStreamInfer", request), traceparent)
+                response.parameters["triton_final_response"].bool_param = True  # Triton's: nothing follows for this id
+                return _STREAMED(infer_response=response)
             except Exception as error:
                 identifier = "" if request is None else request.id
                 return _STREAMED(error_message=_logged_failure(error).message, infer_response={"id": identifier})

@@ -82,6 +82,7 @@ def test_the_public_client_streams(server) -> None:
     assert "there is no model 'none'" in str(error)
     values = {r.get_response().id: r.as_numpy("y")[0, 0] for r, _ in given if r is not None}
     assert values == {str(i): 2 * i for i in range(201)}
+    assert all(r.get_response().parameters["triton_final_response"].bool_param for r, _ in given if r is not None)
 
 
 def test_answers_come_in_the_order_in_which_they_are_ready(server, stream) -> None:
