@@ -76,7 +76,11 @@ SETTINGS: Mapping[str, Setting] = {
         _S, "max_concurrent_requests", "N", "requests under way; more are refused (default: 1024)", values.whole_number
     ),
     "body_timeout": Setting(
-        _S, "body_timeout_s", "TIME", "how long a client may take to send a body (default: 30s)", values.seconds
+        _S,
+        "body_timeout_s",
+        "TIME",
+        "how long a client may take to send a body or to read an answer (default: 30s)",
+        values.seconds,
     ),
     "idle_timeout": Setting(
         _S, "idle_timeout_s", "TIME", "when an HTTP connection without a request is closed (default: 75s)",

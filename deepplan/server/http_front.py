@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
 from deepplan.planning.records import refusal
+from deepplan.server.deadlines import timeout
 from deepplan.server.descriptions import model_config, model_metadata, server_metadata
 from deepplan.server.failures import Failure, ForeignOriginError, failure_of
 from deepplan.server.hosts import is_loopback, is_nobodys_name
@@ -25,9 +28,10 @@ from deepplan.server.trace_context import valid_traceparent
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_SMALL_BODY_BYTES = 65_536  # of requests that carry no tensors
+_SMALL_BODY_BYTES = 65_536  # of requests that carry no tensors, and of answers that the system takes at once
 _OPEN = frozenset(["/v2/health/live", "/v2/health/ready"])
 _JSON = {"Content-Type": "application/json"}
+_BINARY = {"Content-Type": "application/octet-stream"}
 
 
 class HttpFront:
@@ -77,9 +81,8 @@ class HttpFront:
             if failure.unexpected:
                 logger.exception("a request failed in the server itself")
             response = _refusal(failure)
-        traceparent = valid_traceparent(request.headers.get("traceparent"))
-        if traceparent is not None:
-            response.headers["traceparent"] = traceparent
+        if not response.prepared:
+            _carry_trace(request, response)
         return response
 
     def _check_page(self, request: web.Request) -> None:
@@ -103,10 +106,11 @@ class HttpFront:
             call = parse_infer(body, headers.get(HEADER_LENGTH), signature)
             inference = await exchange.run(call.inputs)
             answer, json_bytes = write_infer(signature.model.name, call.id, call.outputs, inference)
-        if json_bytes is None:
-            return web.Response(body=answer, headers=_JSON)
-        binary = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(json_bytes)}
-        return web.Response(body=answer, headers=binary)
+            headers_of_answer = _JSON if json_bytes is None else {**_BINARY, HEADER_LENGTH: str(json_bytes)}
+            response = web.Response(body=answer, headers=headers_of_answer)
+            _carry_trace(request, response)
+            await _send(request, response, service.settings.body_timeout_s)
+        return response
 
     async def _live(self, request: web.Request) -> web.Response:
         return web.Response()
@@ -161,6 +165,27 @@ class HttpFront:
     async def _small_body(self, request: web.Request) -> dict[str, Any]:
         body = await read_body(request, _SMALL_BODY_BYTES, self._service.settings.body_timeout_s)
         return parse_object(body) if body else {}
+
+
+def _carry_trace(request: web.Request, response: web.StreamResponse) -> None:
+    traceparent = valid_traceparent(request.headers.get("traceparent"))
+    if traceparent is not None:
+        response.headers["traceparent"] = traceparent
+
+
+async def _send(request: web.Request, response: web.Response, timeout_s: float) -> None:
+    """Returns when the client has read it, but for what lies on the way; raises CancelledError when it has left or took
+    longer. An answer that waits to be read takes memory: its request is under way until then.
+    """
+    small = isinstance(response.body, bytes) and len(response.body) <= _SMALL_BODY_BYTES
+    try:
+        async with nullcontext() if small else timeout(timeout_s):  # a small one never waits
+            await response.prepare(request)
+            await response.write_eof()
+    except (asyncio.TimeoutError, ConnectionError):
+        if request.transport is not None:
+            request.transport.abort()  # half an answer can only be broken off
+        raise asyncio.CancelledError from None
 
 
 def json_answer(content: Any, status: int = 200) -> web.Response:

@@ -13,6 +13,7 @@ import zlib
 import pytest
 
 from deepplan.errors import InvalidInputError, OverloadedError, RunError, UnavailableError, UnknownNameError
+from deepplan.serving.inference import TensorData
 
 SUM = "/v2/models/sum/infer"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -158,6 +159,56 @@ def test_a_request_that_takes_too_long_is_given_up(serve) -> None:
     status, answer = server.json("POST", SUM, json.loads(REQUEST))
     assert (status, "0.1 s" in answer["error"]) == (504, True)
     assert server.engine.cancelled.is_set()
+
+
+LARGE = {"parameters": {"binary_data_output": True}, **json.loads(REQUEST)}
+
+
+def large_answers(server, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Has the engine answer more than what lies on the way to a client that reads nothing; the size of an answer."""
+    part = 16 << 20
+    outputs = tuple(TensorData(name, "FP32", (4,), bytes(part)) for name in ("sum", "difference"))
+    monkeypatch.setattr(server.engine, "_run", lambda *_: outputs)
+    return 2 * part
+
+
+def ask_for_a_large_answer(server) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.server.http_port), timeout=10)
+    body = json.dumps(LARGE)
+    connection.sendall(f"POST {SUM} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    return connection
+
+
+def test_an_answer_that_is_not_read_keeps_its_place_for_a_while(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve(body_timeout_s=1.0, max_concurrent_requests=1)
+    large_answers(server, monkeypatch)
+    with ask_for_a_large_answer(server) as connection:
+        assert server.engine.started.wait(10)
+        assert server.request("POST", SUM, REQUEST)[0] == 429
+        statistics = server.server.service.statistics.of("sum")
+        deadline = time.monotonic() + 10
+        while server.server.service.under_way:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert statistics.failures["CANCELED"] == 1 and statistics.success.count == 0
+        with pytest.raises(OSError):  # a reset or an end: it depends on what was read
+            while connection.recv(1 << 20):
+                pass
+            raise OSError("it was closed")
+
+
+def test_draining_waits_for_an_answer_to_be_read(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve()
+    size_bytes = large_answers(server, monkeypatch)
+    with ask_for_a_large_answer(server) as connection:
+        assert server.engine.started.wait(10)
+        drained = server.submit(server.server.service.drain(10))
+        time.sleep(0.2)
+        assert not drained.done()
+        received = 0
+        while received < size_bytes:
+            received += len(connection.recv(1 << 20))
+        assert drained.result(10)
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(serve) -> None:
