@@ -66,7 +66,7 @@ Session::Session(std::string name, std::shared_ptr<const Program> program, std::
 }
 
 Session::Session(const Session& other, std::shared_ptr<const Program> program, std::shared_ptr<SharedLinks> links)
-    : name_(links->target == other.links_->target ? other.name_ : unique_name(other.name_)),
+    : name_(other.name_),  // the device copy's name on its target: sessions there share it
       program_(std::move(program)),
       links_(std::move(links)),
       arena_(other.arena_),

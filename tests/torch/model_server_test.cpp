@@ -77,6 +77,19 @@ TEST_F(ModelServerTest, AnswersAreThoseOfTheInstanceThatWasAsked) {
   EXPECT_GT(server.status().counters.evictions, 0u);
 }
 
+TEST_F(ModelServerTest, BatchSizesShareTheDeviceCopyOnEveryGpu) {
+  const std::vector<ServedInstance> served = instances();
+  for (const std::vector<ServedSession>& sessions : served[0]) {
+    Session &one = *sessions[0].session, &two = *sessions[1].session;
+    one.run({x});
+    EXPECT_TRUE(two.is_resident());
+    two.run({at::cat({x, x})});
+    EXPECT_FALSE(two.last_was_cold());
+    one.evict(false);
+    EXPECT_FALSE(two.is_resident());
+  }
+}
+
 TEST_F(ModelServerTest, ABadCallFailsByItself) {
   std::vector<ServedInstance> served = instances();
   ModelServer server(setup(), served, {{0, 1}, {1, 0}});
