@@ -22,7 +22,8 @@ class ModelServer {
  public:
   // Borrows the sessions. Errors as Dispatcher's and ServedSessions'.
   ModelServer(ServingSetup setup, std::vector<ServedInstance> instances, std::vector<std::vector<int>> link_of)
-      : sessions_(std::move(instances), std::move(link_of)), dispatcher_(std::move(setup), sessions_) {}
+      : sessions_(std::move(instances), std::move(link_of), setup.options.pinned),
+        dispatcher_(std::move(setup), sessions_) {}
 
   // `request` is a number of the caller's own, used again only when it was answered; `inputs` are tensors of one call
   // of the instance, on the CPU. InvalidArgument for others.

@@ -23,8 +23,9 @@ std::vector<c10::IValue> answer_with_room(Session& session, const std::vector<at
 
 }  // namespace
 
-ServedSessions::ServedSessions(std::vector<ServedInstance> instances, std::vector<std::vector<int>> link_of)
-    : instances_(std::move(instances)), link_of_(std::move(link_of)) {
+ServedSessions::ServedSessions(std::vector<ServedInstance> instances, std::vector<std::vector<int>> link_of,
+                               std::vector<bool> pinned)
+    : instances_(std::move(instances)), link_of_(std::move(link_of)), pinned_(std::move(pinned)) {
   for (std::size_t i = 0; i < instances_.size(); ++i) {
     if (instances_[i].size() != link_of_.size()) {
       throw InvalidArgument("instance " + std::to_string(i) + " has sessions on " +
@@ -47,8 +48,9 @@ void ServedSessions::put(std::int64_t request, int instance, std::vector<at::Ten
 }
 
 std::vector<at::Tensor> ServedSessions::take(std::int64_t request) {
+  std::map<std::int64_t, std::vector<at::Tensor>>::node_type inputs;  // freed after the lock: their owner may be Python
   const std::scoped_lock lock(mutex_);
-  inputs_.erase(request);
+  inputs = inputs_.extract(request);
   const auto found = outputs_.find(request);
   if (found == outputs_.end()) return {};
   std::vector<at::Tensor> outputs = std::move(found->second);
@@ -116,6 +118,7 @@ bool ServedSessions::run_on(Session& session, const DispatchedJob& job) {
     }
   }
   const bool cold = session.last_was_cold();
+  if (cold && !pinned_.empty() && pinned_[static_cast<std::size_t>(job.instance)]) session.pin();
   const std::scoped_lock lock(mutex_);
   for (std::size_t i = 0; i < outputs.size(); ++i) outputs_[job.requests[i]] = std::move(outputs[i]);
   return cold;

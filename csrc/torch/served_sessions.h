@@ -26,9 +26,11 @@ using ServedInstance = std::vector<std::vector<ServedSession>>;
 // batch that is not full is filled with its last request.
 class ServedSessions : public JobRunner {
  public:
-  // `link_of[gpu][other]` is which of GPU gpu's links is GPU other's, -1 for none. InvalidArgument where an instance
-  // lacks a GPU or a session.
-  ServedSessions(std::vector<ServedInstance> instances, std::vector<std::vector<int>> link_of);
+  // `link_of[gpu][other]` is which of GPU gpu's links is GPU other's, -1 for none. `pinned` is by instance, empty for
+  // none: such a one stays in GPU memory even where that has no place for another in one piece. InvalidArgument where
+  // an instance lacks a GPU or a session.
+  ServedSessions(std::vector<ServedInstance> instances, std::vector<std::vector<int>> link_of,
+                 std::vector<bool> pinned = {});
 
   // What a request brings, on the CPU; before it is submitted. InvalidArgument where it is no call of the instance by
   // itself: joined with others it could fail them, or be answered by what is theirs. So for a number that is in use.
@@ -45,6 +47,7 @@ class ServedSessions : public JobRunner {
 
   std::vector<ServedInstance> instances_;
   std::vector<std::vector<int>> link_of_;
+  std::vector<bool> pinned_;
   mutable std::mutex mutex_;
   std::map<std::int64_t, std::vector<at::Tensor>> inputs_;
   std::map<std::int64_t, std::vector<at::Tensor>> outputs_;

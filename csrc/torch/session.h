@@ -104,6 +104,9 @@ class Session {
   // format), so that a read without its wait cannot go unseen. Returns whether the model was resident.
   bool evict(bool poison);
   bool is_resident() const;
+  // It stays from now on until it is evicted by name: no other model's need of room takes it away. InvalidArgument
+  // where it is not resident.
+  void pin() { links_->target->residency.pin(name_, true); }
   // Gives up what every model that is idle holds of the target's memory.
   void evict_idle() { links_->target->evict_idle(); }
 

@@ -90,6 +90,24 @@ TEST_F(ModelServerTest, BatchSizesShareTheDeviceCopyOnEveryGpu) {
   }
 }
 
+TEST_F(ModelServerTest, WhatIsPinnedStaysWhenOthersMakeRoom) {
+  std::vector<ServedInstance> served = instances();
+  ServingSetup pinning = setup();
+  pinning.options.gpu_bytes = 3000;
+  pinning.options.pinned = {false, true, false};
+  ModelServer server(pinning, served, {{0, 1}, {1, 0}});
+  for (int request = 0; request < 3; ++request) server.submit(request, request, {x});
+  wait_for(server, 3);
+  server.stop();
+  for (const int gpu : {0, 1}) served[0][static_cast<std::size_t>(gpu)][0].session->evict_idle();
+  const auto is_resident = [&](std::size_t instance) {
+    return served[instance][0][0].session->is_resident() || served[instance][1][0].session->is_resident();
+  };
+  EXPECT_FALSE(is_resident(0));
+  EXPECT_TRUE(is_resident(1));
+  EXPECT_FALSE(is_resident(2));
+}
+
 TEST_F(ModelServerTest, ABadCallFailsByItself) {
   std::vector<ServedInstance> served = instances();
   ModelServer server(setup(), served, {{0, 1}, {1, 0}});
