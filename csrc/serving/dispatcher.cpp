@@ -76,12 +76,14 @@ void Dispatcher::evict(int instance) {
 }
 
 void Dispatcher::evict_wanted(int gpu) {
-  std::erase_if(to_evict_, [&](int instance) {
+  const auto has_left = [&](int instance) {
     if (scheduler_.gpu_of(instance) == ResidencyLedger::kNowhere) return true;
     if (scheduler_.gpu_of(instance) != gpu || !scheduler_.evict(instance)) return false;
     runner_.evict(gpu, instance);
     return true;
-  });
+  };
+  std::erase_if(to_evict_, has_left);
+  std::erase_if(absent_, has_left);
 }
 
 void Dispatcher::start(int gpu, double now) {
@@ -184,7 +186,11 @@ void Dispatcher::end(const DispatchedJob& job, double begun_ms, std::vector<Ende
   }
   any_ended_.set();
   const std::span<const int> idle = scheduler_.finish(job.gpu, now);
-  if (!is_there) to_evict_.insert(job.instance);  // or the next would be taken for warm
+  if (is_there) {
+    absent_.erase(job.instance);  // another of its requests has brought it in
+  } else {
+    absent_.insert(job.instance);  // or the next would be taken for warm
+  }
   evict_wanted(job.gpu);
   if (ending_) return;
   for (const int gpu : std::vector<int>(idle.begin(), idle.end())) start(gpu, now);

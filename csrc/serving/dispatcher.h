@@ -128,6 +128,7 @@ class Dispatcher {
   mutable std::mutex mutex_;
   Scheduler scheduler_;
   std::set<int> to_evict_;                             // instances
+  std::set<int> absent_;                               // that were to be brought in, and failed
   std::vector<int> queued_;                            // by GPU
   std::unordered_map<std::int64_t, Waiting> waiting_;  // by request, those running among them
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -55,6 +55,32 @@ TEST(DispatcherFailures, ABadCallDoesNotFailThoseItRunsWith) {
   }
 }
 
+TEST(DispatcherFailures, WhatTheNextRequestBroughtInStays) {
+  struct FailsFirst : JobRunner {
+    bool run(const DispatchedJob& job) override {
+      if (job.requests[0] == 1) {
+        while (!both_are_queued) std::this_thread::yield();
+        throw InvalidArgument("it failed");
+      }
+      return !is_there.exchange(true);
+    }
+    void evict(int, int) override {
+      ++evictions;
+      is_there = false;
+    }
+    std::atomic<bool> both_are_queued = false, is_there = false;
+    std::atomic<int> evictions = 0;
+  } runner;
+  Dispatcher dispatcher(two_instances(), runner);
+  dispatcher.submit(1, 0);
+  dispatcher.submit(2, 0);
+  runner.both_are_queued = true;
+  for (const EndedRequest& ended : wait_for(dispatcher, 2)) EXPECT_EQ(ended.error.empty(), ended.request == 2);
+  dispatcher.submit(3, 0);
+  EXPECT_FALSE(wait_for(dispatcher, 1)[0].cold);
+  EXPECT_EQ(runner.evictions, 0);
+}
+
 TEST(DispatcherFailures, NothingIsTriedAgainOnADeviceThatFailed) {
   struct LostDevice : JobRunner {
     bool run(const DispatchedJob& job) override {
