@@ -57,6 +57,7 @@ void CudaGraph::launch(int part, Stream& stream) {
   const CudaDeviceGuard guard(device_);
   // Only now: the host has time for it while earlier parts run or wait.
   const bool has_moved = here.moved_by != moved_by_;
+  if (has_moved) here.moved_by.clear();  // of a move that fails half way nothing is taken for done
   for (Move& move : here.moves) {
     if (has_moved || move.how->means_allocation()) move.how->move(here.launched.get(), move.node, moved_by_);
   }
