@@ -101,6 +101,12 @@ void bind_arena(py::module_& module) {
   module.def("trim_arena", [] { process_arena().trim(); }, py::call_guard<py::gil_scoped_release>());
 }
 
+// The pool's lock is held while memory comes from the device or goes back to it.
+py::cpp_function pool_number(std::size_t DevicePoolStats::* field) {
+  return py::cpp_function([field](const Target& target) { return target.pool.stats().*field; },
+                          py::call_guard<py::gil_scoped_release>());
+}
+
 }  // namespace
 
 void bind_devices(py::module_& module) {
@@ -133,20 +139,22 @@ void bind_devices(py::module_& module) {
              return std::make_shared<Target>(parse_device_id(name), budget_bytes);
            }),
            py::arg("device"), py::arg("budget_bytes") = 0)
-      .def("set_budget", [](Target& target, std::size_t bytes) { target.pool.set_budget(bytes); })
+      .def(
+          "set_budget", [](Target& target, std::size_t bytes) { target.pool.set_budget(bytes); },
+          py::call_guard<py::gil_scoped_release>())
       .def(
           "trim", [](Target& target) { target.pool.trim(); }, py::call_guard<py::gil_scoped_release>())
       .def("turn", [](std::shared_ptr<Target> target) { return TargetTurn(std::move(target)); })
       .def(
           "charge", [](Target& target, std::size_t bytes) { return BudgetCharge{target.pool.charge(bytes)}; },
-          py::arg("bytes"))
-      .def_property_readonly("charged_bytes", [](const Target& target) { return target.pool.stats().charged_bytes; })
+          py::arg("bytes"), py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("charged_bytes", pool_number(&DevicePoolStats::charged_bytes))
       .def("evict_idle", &Target::evict_idle, py::call_guard<py::gil_scoped_release>())
       .def(
           "synchronize", [](Target& target) { target.device->synchronize(); }, py::call_guard<py::gil_scoped_release>())
-      .def_property_readonly("reserved_bytes", [](const Target& target) { return target.pool.stats().reserved_bytes; })
-      .def_property_readonly("used_bytes", [](const Target& target) { return target.pool.stats().used_bytes; })
-      .def_property_readonly("allocations", [](const Target& target) { return target.pool.stats().allocations; });
+      .def_property_readonly("reserved_bytes", pool_number(&DevicePoolStats::reserved_bytes))
+      .def_property_readonly("used_bytes", pool_number(&DevicePoolStats::used_bytes))
+      .def_property_readonly("allocations", pool_number(&DevicePoolStats::allocations));
   py::class_<SharedLinks, std::shared_ptr<SharedLinks>>(module, "Links")
       .def(py::init([](const std::shared_ptr<Target>& target, const std::vector<std::string>& helpers,
                        std::size_t piece_bytes, int slots) {
