@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from deepplan import models
 from deepplan.engine import precision
 from deepplan.engine.example_inputs import find_example_inputs, normalise, with_batch_size
-from deepplan.errors import InvalidInputError, MismatchError
+from deepplan.errors import ExportError, InvalidInputError, MismatchError
 from deepplan.export import nesting
 from deepplan.export.capture import capture
 from deepplan.export.convert import Captured
@@ -55,6 +56,8 @@ class _Kept:
     source: Source | None
 
 
+_PLAIN = (bool, int, float, complex, str, type(None), torch.dtype)
+
 _of_module: weakref.WeakKeyDictionary[torch.nn.Module, _Kept] = weakref.WeakKeyDictionary()
 _of_name: dict[tuple[str, str, int], Source] = {}  # the last zoo model that was planned, until it is loaded
 
@@ -70,8 +73,9 @@ def resolve(
 ) -> Source:
     """The source of a module, a zoo name, a `.pt2` file or an exported folder.
 
-    A module's inputs are remembered as long as the module lives, and so is the result until a call with `keep=False`:
-    `load` after `plan` neither exports again nor asks for the inputs again.
+    A module's inputs are remembered as long as the module lives, and so is the result until a call with `keep=False`
+    where it reads the module's own memory: `load` after `plan` does not ask for the inputs again, and only exports
+    again what was cast to another dtype or has changed.
     Raises UnknownNameError, InvalidInputError, ExportError or DocumentError.
     """
     precision.check_name(dtype)
@@ -100,11 +104,13 @@ def _from_module(
         given = kept.given if kept is not None else find_example_inputs(module)
     inputs = given if batch_size == 1 else with_batch_size(given, batch_size)
     fingerprint = _fingerprint(module, inputs, dtype)
+    own = True
     source = kept.source if kept is not None and kept.fingerprint == fingerprint else None
     if source is None:
         prepared, args, kwargs = precision.prepare(module, *inputs, dtype)
+        own = prepared is module  # a copy does not follow what becomes of the module's weights
         source = Source(_name_of(module), capture(prepared, args, kwargs), dtype or "", batch_size, (args, kwargs))
-    _of_module[module] = _Kept(given, fingerprint, source if keep else None)
+    _of_module[module] = _Kept(given, fingerprint, source if keep and own else None)
     return source
 
 
@@ -143,12 +149,23 @@ def _name_of(module: torch.nn.Module) -> str:
 
 
 def _fingerprint(module: torch.nn.Module, inputs: tuple[Any, Any], dtype: str | None) -> tuple[object, ...]:
-    """Changes when the module's memory, mode or inputs' signature do: then it has to be exported again."""
+    """Changes when the module's memory, parts, their mode and plain attributes or the inputs' signature do: then it has
+    to be exported again. Raises ExportError for a module with tensors that have no memory of their own."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
+    for name, tensor in tensors:
+        if is_lazy(tensor):
+            raise ExportError(f"{name} of {type(module).__name__} has no shape yet; call the module once first")
+        if tensor.layout != torch.strided:
+            raise ExportError(f"{name} of {type(module).__name__} is {tensor.layout}; make it dense first")
     leaves = torch.utils._pytree.tree_leaves(inputs)
     return (
         dtype,
-        module.training,
+        tuple((name, type(part), _attributes(part)) for name, part in module.named_modules()),
         tuple((name, tensor.data_ptr(), tensor.shape, tensor.dtype) for name, tensor in tensors),
         tuple((leaf.shape, leaf.dtype) if isinstance(leaf, torch.Tensor) else repr(leaf) for leaf in leaves),
     )
+
+
+def _attributes(part: torch.nn.Module) -> tuple[tuple[str, object], ...]:
+    """What a forward may have been traced with: plain values, `training` among them."""
+    return tuple((name, value) for name, value in vars(part).items() if isinstance(value, _PLAIN))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import deepplan
 from deepplan.engine.source import resolve
-from deepplan.errors import DocumentError, InvalidInputError, UnknownNameError
+from deepplan.errors import DocumentError, ExportError, InvalidInputError, UnknownNameError
 from deepplan.export.folder import write_folder
 
 
@@ -22,6 +23,46 @@ def test_a_module_is_exported_once_until_it_changes(tiny: torch.nn.Module, ids: 
     again = resolve(tiny, ids)
     tiny.first.weight = torch.nn.Parameter(torch.zeros(256, 64))
     assert resolve(tiny) is not again
+
+
+def test_a_part_that_was_exchanged_or_set_otherwise_is_seen() -> None:
+    class Scaled(torch.nn.Module):
+        scale = 1.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.scale
+
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), Scaled()).eval()
+    first = resolve(module, torch.zeros(1, 4))
+    module[1] = torch.nn.GELU()
+    exchanged = resolve(module)
+    assert exchanged is not first
+    module[2].scale = 3.0
+    set_otherwise = resolve(module)
+    assert set_otherwise is not exchanged
+    module[1].eval()
+    assert resolve(module) is not set_otherwise
+
+
+def test_a_cast_copy_has_the_weights_of_now() -> None:
+    module = torch.nn.Linear(4, 4, dtype=torch.float64).eval()
+    x = torch.randn(1, 4, dtype=torch.float64)
+    plan = deepplan.plan(module, x, devices="host:0", dtype="fp32")
+    with torch.no_grad():
+        module.weight.zero_()
+        module.bias.fill_(2)
+    session = deepplan.load(module, plan)
+    assert session(x.float()).tolist() == [[2.0] * 4]
+    session.close()
+
+
+def test_tensors_without_memory_of_their_own_are_named() -> None:
+    with pytest.raises(ExportError, match="weight of LazyLinear has no shape yet; call the module once"):
+        resolve(torch.nn.LazyLinear(8), torch.zeros(1, 4))
+    sparse = torch.nn.Identity()
+    sparse.register_buffer("mask", torch.eye(4).to_sparse())
+    with pytest.raises(ExportError, match=r"mask of Identity is torch\.sparse_coo; make it dense"):
+        resolve(sparse, torch.zeros(1, 4))
 
 
 def test_loading_forgets_the_export_and_keeps_the_inputs(tiny: torch.nn.Module, ids: torch.Tensor) -> None:
