@@ -132,7 +132,10 @@ def _typed(memory: torch.Tensor, storage: Storage, weight: Weight) -> torch.Tens
 def _write_weights(path: Path, entries: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file(entries, partial, metadata)
+        partial.chmod(mode)  # as any file that is made here; safetensors' own is for one user
         partial.replace(path)
     except SafetensorError as error:
         raise OSError(str(error)) from None

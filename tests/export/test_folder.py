@@ -67,6 +67,11 @@ def test_the_weights_are_readable_by_others(folder, model):
     assert "embedding.weight" not in entries  # the exporter keeps one name of a tied weight
 
 
+def test_all_files_may_be_read_by_whom_others_may(folder):
+    modes = {(folder / name).stat().st_mode for name in ("graph.json", "weights.safetensors")}
+    assert len(modes) == 1
+
+
 def test_nothing_partial_is_left(folder):
     assert sorted(os.listdir(folder)) == ["graph.json", "weights.safetensors"]
 
