@@ -36,7 +36,7 @@ def check_build() -> None:
     built = built_with()
     try:
         import torch
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # the latter for a library that torch itself loads
         raise BuildError(f"torch {built.torch_version} is needed and cannot be imported: {error}") from error
     if str(torch.__version__) != built.torch_version:
         raise BuildError(

@@ -51,7 +51,7 @@ def examine(folder: str | None) -> dict[str, Any]:
             "cuda_support": built.cuda_support,
         }
         importlib.import_module("deepplan._core")
-    except (ImportError, BuildError) as error:
+    except (ImportError, OSError, BuildError) as error:  # OSError: a library that torch loads is missing
         findings["missing"].append(_plain(error))
         return findings
     _examine_devices(findings, folder)

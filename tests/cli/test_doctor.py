@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import builtins
 import json
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def test_without_a_compiled_core_the_remedy_is_said(run, monkeypatch: pytest.Mon
     done = run("doctor")
     assert done.code == 2
     assert "missing        the compiled part is missing: pip install ." in done.out
+
+
+def test_a_torch_that_lacks_a_library_is_missing(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str, *rest: object) -> object:
+        if name == "torch":
+            raise OSError("libcudart.so.13: cannot open shared object file")
+        return real(name, *rest)
+
+    real = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", fail)
+    found = run("doctor")
+    assert found.code == 2 and "libcudart.so.13: cannot open shared object file" in found.out
 
 
 def test_a_device_that_fails_does_not_end_the_examination(monkeypatch: pytest.MonkeyPatch) -> None:
