@@ -14,6 +14,7 @@ torch. It decides the file's name, and what is found must carry it too. Needs ne
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from typing import TypeVar
 from deepplan.errors import DocumentError, InvalidInputError
 from deepplan.planning.plan import Plan
 from deepplan.planning.profile import Origin, Profile
+from deepplan.planning.search import POLICIES
 
 D = TypeVar("D", Plan, Profile)
 
@@ -73,7 +75,13 @@ class Store:
         return plan if plan is not None and plan.policy == policy and (coding or not any(plan.coded)) else None
 
     def save_profile(self, profile: Profile) -> Path:
-        """Saves `profile` in place of an older one of its origin. Raises InvalidInputError if it cannot be written."""
+        """Saves `profile` in place of an older one of its origin, whose plans go with it: they rest on its times.
+
+        Raises InvalidInputError if it cannot be written.
+        """
+        self.ensure_writable()
+        for policy, coding in itertools.product(POLICIES, (True, False)):
+            self.plan_path(profile, policy, coding).unlink(missing_ok=True)
         return self._save(profile, self.profile_path(profile))
 
     def save_plan(self, plan: Plan, coding: bool = True) -> Path:

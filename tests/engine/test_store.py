@@ -70,6 +70,20 @@ def test_the_newest_replaces_the_older(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_plans_go_with_the_profile_they_were_made_from(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    elsewhere = replace(ORIGIN, model="resnet101")
+    store.save_profile(profile_of(ORIGIN))
+    for policy in ("optimal", "paper"):
+        store.save_plan(plan_of(ORIGIN, policy))
+        store.save_plan(plan_of(ORIGIN, policy), coding=False)
+    store.save_plan(plan_of(elsewhere))
+    store.save_profile(profile_of(ORIGIN, execute_ms=0.7))
+    for policy in ("optimal", "paper"):
+        assert store.find_plan(ORIGIN, policy) is None and store.find_plan(ORIGIN, policy, coding=False) is None
+    assert store.find_plan(elsewhere, "optimal") is not None
+
+
 @pytest.mark.parametrize("other", OTHERS, ids=lambda other: next(iter(other)))
 def test_every_field_of_the_origin_counts(tmp_path: Path, other: dict[str, Any]) -> None:
     store = Store(tmp_path)
