@@ -58,6 +58,7 @@ async def listen_grpc(
 ) -> tuple[grpc.aio.Server, int]:
     """A server to stop at the end, and its port; raises InvalidInputError."""
     options = [
+        # Before 1.85 gRPC unfolded a compressed message whole, and looked at its size then.
         ("grpc.max_receive_message_length", min(settings.max_body_bytes, 2**31 - 1)),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # or a second server on the port would take half of the first one's requests
