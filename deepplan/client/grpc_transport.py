@@ -75,14 +75,19 @@ class GrpcTransport:
         try:
             response = await self._infer(request, metadata=self._headers)
         except grpc.aio.AioRpcError as error:
-            refused = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            return REFUSED if refused else failed(_error(error))
+            return REFUSED if _is_refusal(error) else failed(_error(error))
         return answered({entry.key: _value(entry.value) for entry in response.parameters})
 
     async def _call(self, name: str, request: Any) -> Any:
         response = message(name + "Response").FromString
         call = self._channel.unary_unary(_path(name), response_deserializer=response)
         return await call(request.SerializeToString(), metadata=self._headers, timeout=10)
+
+
+def _is_refusal(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a server had no place for the request and says when it may. Too large a one has the same code."""
+    says_when = any(key == "retry-after-ms" for key, _ in error.trailing_metadata() or ())
+    return says_when and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @lru_cache(maxsize=256)

@@ -23,12 +23,17 @@ from deepplan.client.grpc_messages import message
 from deepplan.serving.arrivals import Arrivals
 
 INPUT = {"name": "x", "datatype": "INT64", "shape": [1, 4]}
-REFUSALS = {"refuse": (429, grpc.StatusCode.RESOURCE_EXHAUSTED), "fail": (500, grpc.StatusCode.INTERNAL)}
+REFUSALS = {
+    "refuse": (429, grpc.StatusCode.RESOURCE_EXHAUSTED, (("retry-after-ms", "20"),)),
+    "too large": (413, grpc.StatusCode.RESOURCE_EXHAUSTED, ()),
+    "fail": (500, grpc.StatusCode.INTERNAL, ()),
+}
 
 
 @dataclass
 class FakeServer:
-    """`what` is asked for each request by its number: answer, cold, untold, refuse, fail, drop, garbage or kill."""
+    """`what` is asked for each request by its number: answer, cold, untold, refuse, too large, fail, drop, garbage or
+    kill."""
 
     what: Callable[[int], str] = lambda number: "answer"
     delay_s: float = 0.0
@@ -157,7 +162,8 @@ class FakeServer:
         ]
         decision = await self.decide(request.model_name, request.raw_input_contents[0])
         if decision in REFUSALS:
-            await context.abort(REFUSALS[decision][1], f"told to {decision}")
+            _, code, trailing = REFUSALS[decision]
+            await context.abort(code, f"told to {decision}", trailing)
         response = message("ModelInferResponse")()
         if decision != "untold":
             response.parameters.add(key="cold").value.bool_param = decision == "cold"

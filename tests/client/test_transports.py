@@ -36,17 +36,19 @@ def send(url: str, arrivals: Arrivals, models: Sequence[str] = ("m",), **options
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_each_outcome_is_told_apart(protocol: str, serve: Callable[..., Any], every: Callable[..., Arrivals]) -> None:
-    kinds = ["answer", "cold", "untold", "refuse", "fail"]
+    kinds = ["answer", "cold", "untold", "refuse", "fail", "too large"]
     server = serve(what=lambda number: kinds[number % len(kinds)])
-    requests = send(server.url(protocol), every(10, 50))
-    assert np.bincount(requests.status).tolist() == [30, 10, 10]
+    requests = send(server.url(protocol), every(10, 60))
+    assert np.bincount(requests.status).tolist() == [30, 10, 20]
     assert sorted(requests.cold[requests.status == Status.ANSWERED]) == [-1] * 10 + [0] * 10 + [1] * 10
     told = requests.cold != -1
     assert set(requests.queue_ms[told]) == {1.5} and set(requests.run_ms[told]) == {4.0}
     assert np.isnan(requests.queue_ms[~told]).all() and np.isnan(requests.run_ms[~told]).all()
     assert np.isnan(requests.latency_ms).tolist() == (requests.status != Status.ANSWERED).tolist()
-    ((reason, count),) = requests.reasons.items()
-    assert count == 10 and "told to fail" in reason and ("500" in reason or "INTERNAL" in reason)
+    assert set(requests.reasons.values()) == {10}
+    failed, too_large = sorted(requests.reasons, key=lambda reason: "too large" in reason)
+    assert "told to fail" in failed and ("500" in failed or "INTERNAL" in failed)
+    assert "told to too large" in too_large and ("413" in too_large or "RESOURCE_EXHAUSTED" in too_large)
 
 
 @pytest.mark.parametrize("sent", [True, "4", -1, float("nan"), float("inf"), 10**400, None, [1]])
