@@ -119,13 +119,15 @@ def check_count(flag: str, value: int | None) -> None:
         raise InvalidInputError(f"{flag} {value}: it is a number from 1 to {2**31 - 1}")
 
 
-def check_output_file(flag: str, path: str | None, suffixes: Sequence[str] = ()) -> None:
-    """Raises InvalidInputError for a file that could not be written after the work is done; "-" is stdout.
+def check_output_file(flag: str, path: str | None, suffixes: Sequence[str] = (), stdout: bool = False) -> None:
+    """Raises InvalidInputError for a file that could not be written after the work is done.
 
-    With `suffixes`, the file has to have one of them.
+    With `suffixes`, the file has to have one of them. With `stdout`, it may be "-".
     """
-    if path is None or path == "-":
+    if path is None or (path == "-" and stdout):
         return
+    if path in ("", "-"):
+        raise InvalidInputError(f"{flag} {path!r}: name a file")
     if suffixes and Path(path).suffix.lower() not in suffixes:
         raise InvalidInputError(f"{flag} {path}: name a file that ends in {', '.join(suffixes)}")
     if os.path.isdir(path):
@@ -133,13 +135,16 @@ def check_output_file(flag: str, path: str | None, suffixes: Sequence[str] = ())
     folder = Path(path).parent
     if not os.path.isdir(folder):
         raise InvalidInputError(f"{flag} {path}: there is no folder {folder}, or it is closed to you; make it first")
-    _probe(f"{flag} {path}", path, folder)
+    if not os.path.exists(path) or os.path.isfile(path):  # a device is written to as it is
+        _probe(f"{flag} {path}", path, folder)
 
 
 def check_output_folder(flag: str, path: str | None) -> None:
     """Raises InvalidInputError for a folder that could neither be written nor be made."""
     if path is None:
         return
+    if not path:
+        raise InvalidInputError(f"{flag} {path!r}: name a folder")
     folder = Path(path).absolute()
     while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent

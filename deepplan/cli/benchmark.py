@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_count("--repeat", arguments.repeat)
     check_policy(arguments.policy)
     check_folder(arguments.folder)
-    check_output_file("--json", arguments.json)
+    check_output_file("--json", arguments.json, stdout=True)
     check_output_file("--trace", arguments.trace)
     if arguments.floor:
         return floor.run(arguments)

@@ -72,23 +72,36 @@ class Document(Record):
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Replaces the file at `path` by `content` in one step; nothing partial is ever seen or left under its name.
+    """Replaces the file at `path`, or the one that a link there leads to, by `content` in one step; nothing partial is
+    ever seen or left under its name. A device or a pipe is written to as it is.
 
-    Raises InvalidInputError if the folder cannot be written.
+    Raises InvalidInputError if it cannot be written.
     """
-    target = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        if not os.fspath(path):
+            raise ValueError("it is empty")
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+        else:
+            _replace(target, data)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInputError(
+            f"cannot write {os.fspath(path)!r}: {reason}; name a file in a folder that is there and can be written"
+        ) from None
+
+
+def _replace(target: Path, data: bytes) -> None:
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(data)
         partial.replace(target)
-    except BaseException as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
-        if isinstance(error, OSError):
-            raise InvalidInputError(
-                f"cannot write {target}: {error.strerror}; name a file in a folder that is there and can be written"
-            ) from None
         raise
 
 

@@ -22,7 +22,11 @@ def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
 
 
 def test_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
-    arguments.check_output_file("--json", "-")
+    arguments.check_output_file("--json", "-", stdout=True)
+    arguments.check_output_file("--json", "/dev/null")
+    for name in ("", "-"):
+        with pytest.raises(InvalidInputError, match="name a file"):
+            arguments.check_output_file("--trace", name)
     arguments.check_output_file("--plot", str(tmp_path / "plan.PNG"), (".png",))
     with pytest.raises(InvalidInputError, match="ends in"):
         arguments.check_output_file("--plot", str(tmp_path / "plan.txt"), (".png",))

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,30 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         with pytest.raises(InvalidInputError, match="cannot write"):
             write_atomically(path, "text")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_what_is_no_path_cannot_be_written(path):
+    with pytest.raises(InvalidInputError, match="cannot write"):
+        write_atomically(path, "text")
+
+
+def test_what_a_link_leads_to_is_replaced(tmp_path):
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_text("old")
+    link.symlink_to(real)
+    write_atomically(link, "new")
+    assert link.is_symlink() and real.read_text() == "new"
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as executor:
+        read = executor.submit(pipe.read_text)
+        write_atomically(pipe, "text")
+        assert read.result(10) == "text"
+    assert pipe.is_fifo()
 
 
 def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
