@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from deepplan.serving.inference import TensorData
@@ -68,6 +69,7 @@ class FrameReader:
 class Connection(asyncio.BufferedProtocol):
     """One end. Of what is sent in one turn of the loop, the first is written at once and the rest together: a call of
     the kernel costs more than a message. Nothing waits for the other end to read: who sends bounds what is under way.
+    Tensors are not copied when they are sent, and must stay as they are until they are written.
 
     A message that is malformed, or that `received` raises for, ends the connection; the loop logs why. `lost` is done
     from then on.
@@ -79,22 +81,27 @@ class Connection(asyncio.BufferedProtocol):
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._gathering = False
-        self._unsent: list[bytes | memoryview] = []
+        self._paused = False
+        self._closing = False
+        self._unsent: deque[bytes | memoryview] = deque()
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     def send(self, header: Header, tensors: Sequence[TensorData] = ()) -> None:
         """Raises InvalidInputError for what is too large or not as it says; of no effect once the other end is gone."""
-        self._unsent += encode(header, tensors)
+        parts = encode(header, tensors)
+        if self._closing or self._transport is None or self._transport.is_closing():
+            return
+        self._unsent += parts
         if not self._gathering:
-            self._gathering = True
             self._write()
-            self._loop.call_soon(self._write_gathered)
+            self._gather()
 
     def close(self) -> None:
         """Ends the connection once what was sent is written."""
-        self._write()
+        self._closing = True
         if self._transport is not None:
-            self._transport.close()
+            self._transport.pause_reading()
+        self._write()
 
     def abort(self) -> None:
         """Ends the connection at once."""
@@ -104,6 +111,16 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        # What the socket does not take, a transport copies; before Python 3.12 all of that again as it grows. With this
+        # it says so at once, and so never holds more than a batch.
+        transport.set_write_buffer_limits(0)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._gather()  # not written here: a transport that calls this cannot be closed by it
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.space()
@@ -114,14 +131,42 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._unsent.clear()
         if not self.lost.done():
             self.lost.set_result(None)
+
+    def _gather(self) -> None:
+        """Has what is unsent by then written in the next turn of the loop."""
+        if not self._gathering:
+            self._gathering = True
+            self._loop.call_soon(self._write_gathered)
 
     def _write_gathered(self) -> None:
         self._gathering = False
         self._write()
 
     def _write(self) -> None:
-        parts, self._unsent = self._unsent, []
-        if parts and self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines(parts)
+        """Writes one batch, if the socket takes any; more would keep the loop for as long as the other end reads."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._unsent and not self._paused:
+            self._transport.write(self._take_batch())
+        if not self._unsent:
+            if self._closing:
+                self._transport.close()
+        elif not self._paused:
+            self._gather()
+
+    def _take_batch(self) -> bytes | memoryview:
+        """The next that is unsent: small parts joined, and a piece of a large one as it is."""
+        batch: list[bytes | memoryview] = []
+        space = _BUFFER_BYTES
+        while self._unsent and space:
+            part = self._unsent.popleft()
+            if len(part) > space:
+                part = memoryview(part)
+                self._unsent.appendleft(part[space:])
+                part = part[:space]
+            batch.append(part)
+            space -= len(part)
+        return batch[0] if len(batch) == 1 else b"".join(batch)
