@@ -151,6 +151,8 @@ class Exchange:
         if known:
             service.statistics.of(self._model).pending -= 1
             service.leave()
+        if self._inference is not None:
+            service.statistics.record_run(self._model, self._inference)
         failure = None
         if error is not None:
             failure = CANCELED if isinstance(error, asyncio.CancelledError) else failure_of(error)

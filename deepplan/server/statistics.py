@@ -89,22 +89,22 @@ class Statistics:
             found = self._models[model] = ModelStatistics()
         return found
 
-    def items(self) -> list[tuple[str, ModelStatistics]]:
-        return sorted(self._models.items())
-
     def record_success(self, model: str, inference: Inference, total_ns: int, input_ns: int, output_ns: int) -> None:
         """One request was answered; times are those of `ModelStatistics`."""
         of = self.of(model)
-        run_ns = round(inference.run_ms * 1e6)
         of.last_inference_ms = time.time_ns() // 1_000_000
         of.inference_count += 1
         of.success.add(total_ns)
         of.queue.add(round(inference.queue_ms * 1e6))
         of.compute_input.add(input_ns)
-        of.compute_infer.add(run_ns)
+        of.compute_infer.add(round(inference.run_ms * 1e6))
         of.compute_output.add(output_ns)
+
+    def record_run(self, model: str, inference: Inference) -> None:
+        """The run that made an answer, whether or not the client took it; once for those of a batch."""
         if not inference.leads_batch:
             return
+        of, run_ns = self.of(model), round(inference.run_ms * 1e6)
         of.execution_count += 1
         of.batches.setdefault(inference.batch_size, Duration()).add(run_ns)
         if inference.cold:

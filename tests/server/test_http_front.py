@@ -191,6 +191,7 @@ def test_an_answer_that_is_not_read_keeps_its_place_for_a_while(serve, monkeypat
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert statistics.failures["CANCELED"] == 1 and statistics.success.count == 0
+        assert statistics.execution_count == statistics.cold_starts.count == 1, "it was run all the same"
         with pytest.raises(OSError):  # a reset or an end: it depends on what was read
             while connection.recv(1 << 20):
                 pass
