@@ -76,7 +76,8 @@ def resolve(
     A module's inputs are remembered as long as the module lives, and so is the result until a call with `keep=False`
     where it reads the module's own memory: `load` after `plan` does not ask for the inputs again, and only exports
     again what was cast to another dtype or has changed.
-    Raises UnknownNameError, InvalidInputError, ExportError or DocumentError.
+    A batch of 1 stands for whatever the inputs, or what was exported, have.
+    Raises UnknownNameError, InvalidInputError, ExportError, MismatchError or DocumentError.
     """
     precision.check_name(dtype)
     if not isinstance(batch_size, int) or batch_size < 1:
@@ -89,9 +90,10 @@ def resolve(
     is_folder = os.path.isdir(path)  # pathlib would raise for a name that is too long
     if name in models.names() or not (is_folder or path.suffix == ".pt2"):
         return _from_zoo(name, example_inputs, dtype, batch_size, keep)
-    if is_folder:
-        return _from_folder(path, dtype, trust)
-    return _from_pt2(path, example_inputs, dtype, trust)
+    source = _from_folder(path, dtype, trust) if is_folder else _from_pt2(path, example_inputs, dtype, trust)
+    if batch_size not in (1, source.batch_size):
+        raise MismatchError(f"{path} has its batch burnt in; export the model for a batch of {batch_size} instead")
+    return source
 
 
 def _from_module(

@@ -12,7 +12,7 @@ import torch
 
 import deepplan
 from deepplan.engine.source import resolve
-from deepplan.errors import DocumentError, ExportError, InvalidInputError, UnknownNameError
+from deepplan.errors import DocumentError, ExportError, InvalidInputError, MismatchError, UnknownNameError
 from deepplan.export.folder import write_folder
 
 
@@ -121,3 +121,13 @@ def test_a_folder_is_trusted_only_where_the_caller_says_so(tmp_path: Path) -> No
     with pytest.raises(DocumentError, match=r"elsewhere::relu.*trust=True"):
         resolve(tmp_path)
     assert resolve(tmp_path, trust=True).captured.graph == foreign
+
+
+def test_what_was_exported_keeps_its_batch(tmp_path: Path) -> None:
+    source = resolve(torch.nn.ReLU().eval(), torch.ones(4, 2))
+    write_folder(tmp_path / "relu", source.captured.graph, source.captured.storages)
+    torch.export.save(torch.export.export(torch.nn.ReLU().eval(), (torch.ones(4, 2),)), tmp_path / "relu.pt2")
+    for path in (tmp_path / "relu", tmp_path / "relu.pt2"):
+        assert resolve(path).captured.graph.inputs[0].shape == (4, 2)
+        with pytest.raises(MismatchError, match="export the model for a batch of 8"):
+            resolve(path, batch_size=8)
