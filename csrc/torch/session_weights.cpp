@@ -127,6 +127,7 @@ void Session::encode() {
   }
   leave();
   plan_for_.clear();
+  way_ = nullptr;  // half coded, the host copy is nothing that any loader knows: bind() makes one that does
   host_->code(wanted);
   bind();
 }
