@@ -99,7 +99,6 @@ struct MemoryInfo {
 struct PeerLink {
   bool access = false;          // copies and loads go straight to the peer
   bool native_atomics = false;  // the link carries atomics: NVLink or the like, not plain PCIe
-  int performance_rank = 0;     // lower is faster; 0 where the backend does not say
 };
 
 // Events used to order work are cheaper than those that also carry a time.

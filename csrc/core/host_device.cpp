@@ -154,7 +154,7 @@ std::unique_ptr<LaunchGraph> HostDevice::instantiate(void*, const ShiftedCapture
 }
 
 PeerLink HostDevice::peer_link(const Device& peer) const {
-  return {.access = peer.id().backend == Backend::Host, .native_atomics = false, .performance_rank = 0};
+  return {.access = peer.id().backend == Backend::Host, .native_atomics = false};
 }
 
 void HostDevice::enable_peer_access(Device& peer) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol, runtime_checkable
@@ -76,14 +76,6 @@ class Target:
     name: str
     model: str
     inputs: Inputs
-
-
-def instances_of(targets: Sequence[Target]) -> dict[str, int]:
-    """How many instances each model has, in the order of their first."""
-    counts: dict[str, int] = {}
-    for target in targets:
-        counts[target.model] = counts.get(target.model, 0) + 1
-    return counts
 
 
 def _time_ms(value: object) -> float | None:

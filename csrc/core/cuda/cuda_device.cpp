@@ -148,10 +148,7 @@ PeerLink CudaDevice::peer_link(const Device& peer) const {
   int atomics = 0;
   check_cuda(cudaDeviceGetP2PAttribute(&atomics, cudaDevP2PAttrNativeAtomicSupported, id_.index, to),
              "cudaDeviceGetP2PAttribute");
-  int rank = 0;
-  check_cuda(cudaDeviceGetP2PAttribute(&rank, cudaDevP2PAttrPerformanceRank, id_.index, to),
-             "cudaDeviceGetP2PAttribute");
-  return {.access = access != 0, .native_atomics = atomics != 0, .performance_rank = rank};
+  return {.access = access != 0, .native_atomics = atomics != 0};
 }
 
 void CudaDevice::enable_peer_access(Device& peer) {
