@@ -105,7 +105,7 @@ class HttpFront:
             body = await read_body(request, limit_bytes, service.settings.body_timeout_s)
             call = parse_infer(body, headers.get(HEADER_LENGTH), signature)
             inference = await exchange.run(call.inputs)
-            answer, json_bytes = write_infer(signature.model.name, call.id, call.outputs, inference)
+            answer, json_bytes = await write_infer(signature.model.name, call.id, call.outputs, inference)
             headers_of_answer = _JSON if json_bytes is None else {**_BINARY, HEADER_LENGTH: str(json_bytes)}
             response = web.Response(body=answer, headers=headers_of_answer)
             _carry_trace(request, response)
