@@ -16,7 +16,7 @@ import torch
 from deepplan import models
 from deepplan.cli.arguments import device_list
 from deepplan.cli.progress import progress
-from deepplan.engine import precision
+from deepplan.engine import precision, saved
 from deepplan.engine.devices import Devices, resolve_devices
 from deepplan.engine.machine import HostLinks, set_host_links
 from deepplan.engine.origin import origin_of
@@ -71,12 +71,12 @@ def open_job(arguments: argparse.Namespace) -> Job:
 
 def saved_profile(job: Job) -> Profile | None:
     """The profile that lies in the folder for this job, or came with the exported model."""
-    return job.store.find_profile(job.origin) or _brought_along(job, Profile, PROFILE)
+    return saved.saved_profile(job.store, job.source, job.devices) or _brought_along(job, Profile, PROFILE)
 
 
 def saved_plan(job: Job, policy: str, coding: bool = True) -> Plan | None:
     """The plan that lies in the folder for this job, or came with the exported model; without `coding` a plain one."""
-    found = job.store.find_plan(job.origin, policy, coding)
+    found = saved.saved_plan(job.store, job.source, job.devices, policy, coding)
     brought = None if found is not None else _brought_along(job, Plan, PLAN)
     if brought is None or brought.policy != policy or (any(brought.coded) and not coding):
         return found

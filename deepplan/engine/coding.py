@@ -20,15 +20,25 @@ def coded_layer_bytes(session: _core.Session, graph: Graph) -> list[int | None]:
     return [_coded_bytes(session, graph, layer, dtypes) for layer in graph.layers]
 
 
+def can_cross_coded(graph: Graph, devices: Devices) -> bool:
+    """Whether any of the model's weights can be coded, and the target decodes."""
+    return _most_coded(graph) is not None and _core.can_decode(devices.target)
+
+
 def decode_gbps(graph: Graph, devices: Devices) -> float | None:
     """How many GB (1e9 bytes) of this model's weights the target decodes in a second; None if it cannot."""
-    bytes_of: Counter[str] = Counter()
-    for weight in graph.weights:
-        bytes_of[weight.dtype] += graph.storages[weight.storage].size_bytes
-    dtype = max(_CODABLE & bytes_of.keys(), key=lambda name: bytes_of[name], default=None)
+    dtype = _most_coded(graph)
     if dtype is None or not _core.can_decode(devices.target):
         return None
     return _core.measure_decode_gbps(devices.target, dtype, _PROBE_BYTES)
+
+
+def _most_coded(graph: Graph) -> str | None:
+    """Of the dtypes that can be coded, the one with the most bytes of weights."""
+    bytes_of: Counter[str] = Counter()
+    for weight in graph.weights:
+        bytes_of[weight.dtype] += graph.storages[weight.storage].size_bytes
+    return max(_CODABLE & bytes_of.keys(), key=lambda name: bytes_of[name], default=None)
 
 
 def _coded_bytes(session: _core.Session, graph: Graph, layer: Layer, dtypes: dict[int, str]) -> int | None:

@@ -8,8 +8,8 @@ from deepplan import models
 from deepplan.engine import precision
 from deepplan.engine.benchmark import policy_of
 from deepplan.engine.devices import Devices
-from deepplan.engine.origin import origin_of
 from deepplan.engine.profiler import profile_source
+from deepplan.engine.saved import saved_plan, saved_profile
 from deepplan.engine.source import Source, resolve
 from deepplan.engine.store import Store
 from deepplan.errors import InvalidInputError
@@ -38,8 +38,8 @@ def sources_of(served: ServedSource) -> Sources:
 def plans_of(source: Source, deployment: Deployment, devices: Devices, store: Store) -> tuple[Plan, ...]:
     """For 1, 2, ... and all links: the saved plan for this very case, else one that is made and saved now, and before
     it what loads the same layers over fewer links."""
-    origin, policy = origin_of(source, devices), policy_of(deployment.engine)
-    plan, profile = store.find_plan(origin, policy, deployment.coding), store.find_profile(origin)
+    policy = policy_of(deployment.engine)
+    plan, profile = saved_plan(store, source, devices, policy, deployment.coding), saved_profile(store, source, devices)
     if profile is None and (plan is None or len(plan.links) > 1):
         profile = profile_source(
             source, devices, source.tensor_inputs(), lambda share: None, budget_s=_PROFILE_BUDGET_S
