@@ -27,6 +27,10 @@ def check_url(url: str, *, encrypted: bool = False) -> None:
         raise InvalidInputError(
             f"{url!r} is no server's URL; name one such as http://127.0.0.1:8000 or grpc://host:8001"
         )
+    if "@" in parts.netloc:
+        raise InvalidInputError(
+            f"no user can be named in the URL of {parts.hostname}; give the server's token by itself"
+        )
     if encrypted and parts.scheme not in ("https", "grpcs"):
         raise InvalidInputError(f"{url} is not encrypted, so that a CA means nothing; name an https or grpcs URL")
 

@@ -190,6 +190,7 @@ def test_traffic_is_encrypted_for_a_ca_that_is_trusted(
         ("http://", {}),
         ("http://localhost:99999", {}),
         ("http://localhost?a=b", {}),
+        ("http://me:two@localhost", {}),
         ("grpc://localhost:8001/path", {}),
         ("http://localhost", {"ca": b"-----BEGIN CERTIFICATE-----"}),
         ("https://localhost", {"ca": b"no certificate"}),
