@@ -145,7 +145,7 @@ class GrpcFront:
         return {}
 
     async def RepositoryModelUnload(self, request: Any, _: str | None) -> dict[str, Any]:  # noqa: N802
-        await self._service.repository.unload(request.model_name)
+        await self._service.unload(request.model_name)
         return {}
 
 

@@ -153,7 +153,7 @@ class HttpFront:
 
     async def _unload(self, request: web.Request) -> web.Response:
         await self._parameters(request)
-        await self._service.repository.unload(request.match_info["model"])
+        await self._service.unload(request.match_info["model"])
         return web.Response()
 
     async def _parameters(self, request: web.Request) -> Mapping[str, Any]:

@@ -55,6 +55,18 @@ class Service:
             self.repository.check(model)
         return [self.statistics.of(name).to_json(name) for name in names]
 
+    async def unload(self, model: str) -> None:
+        """As `Repository.unload`; raises TimedOutError where the engine does not answer: requests are refused all the
+        same."""
+        limit_s = self.settings.request_timeout_s
+        try:
+            async with timeout(limit_s):
+                await self.repository.unload(model)
+        except asyncio.TimeoutError:
+            raise TimedOutError(
+                f"{model} is refused from now on, but no engine has evicted it in {limit_s:g} s"
+            ) from None
+
     async def engine_status(self) -> EngineStatus | None:
         """What the engine says of itself; None where it does not, or not soon."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import logging
@@ -151,6 +152,14 @@ def test_requests_beyond_the_limit_are_refused_at_once(serve) -> None:
     deadline = time.monotonic() + 10
     while server.request("POST", SUM, REQUEST)[0] != 200:
         assert time.monotonic() < deadline
+
+
+def test_unloading_waits_no_longer_than_a_request(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve(request_timeout_s=0.1)
+    monkeypatch.setattr(server.engine, "evict", lambda model: asyncio.sleep(30))
+    status, answer = server.json("POST", "/v2/repository/models/sum/unload")
+    assert (status, "no engine has evicted it in 0.1 s" in answer["error"]) == (504, True)
+    assert server.request("POST", SUM, REQUEST)[0] == 503
 
 
 def test_a_request_that_takes_too_long_is_given_up(serve) -> None:
