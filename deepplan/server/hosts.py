@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 
@@ -14,6 +15,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@lru_cache(maxsize=256)  # asked for every request, mostly of the same few
 def is_nobodys_name(authority: str) -> bool:
     """Whether a request's Host is localhost or an IP address, with or without a port.
 
